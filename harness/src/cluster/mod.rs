@@ -1,0 +1,49 @@
+//! The cluster a run works on: how it is found, and how it is reached.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::event::ClusterFacts;
+
+/// Which cluster the user asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// The embedded one of this name.
+    Embedded {
+        /// Its name.
+        name: String,
+    },
+    /// A kubeconfig context.
+    Context {
+        /// `--kubeconfig`, where given; else `KUBECONFIG`, else `~/.kube/config`.
+        kubeconfig: Option<PathBuf>,
+        /// `--context`.
+        context: String,
+    },
+}
+
+/// A cluster that answers. Clones share connections.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Acts on the cluster: reads, writes, watches. Its transparent retries are off.
+    pub client: kube::Client,
+    /// The namespace the run works in.
+    pub namespace: String,
+    /// Which cluster it is.
+    pub facts: ClusterFacts,
+    /// The API server for plain, measured connections (`pods/NAME:PORT/proxy/…`).
+    pub api: Arc<ApiEndpoint>,
+}
+
+/// The API server's address and credentials, for connections that are measured.
+pub struct ApiEndpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The name its certificate is checked against.
+    pub host: String,
+    /// TLS as the kubeconfig says.
+    pub tls: Arc<tokio_rustls::rustls::ClientConfig>,
+    /// The `Authorization` header's value, where the kubeconfig has a token.
+    pub authorization: Option<http::HeaderValue>,
+}

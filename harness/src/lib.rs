@@ -1,0 +1,28 @@
+//! Gameday: the release gate that rehearses the runbook.
+//!
+//! One way only: scenario file → [`scenario::plan::Plan`] → [`engine::run`] against a
+//! [`system::System`] → [`event::Event`]s → [`outcome::Outcome`] → [`verdict::Verdict`]
+//! → [`report`]. `ARCHITECTURE.md` has the map.
+
+pub mod clock;
+pub mod cluster;
+pub mod config;
+pub mod doctor;
+pub mod duration;
+pub mod engine;
+pub mod event;
+pub mod fault;
+pub mod guardian;
+pub mod heal;
+pub mod image;
+pub mod journal;
+pub mod load;
+pub mod outcome;
+pub mod pipeline;
+pub mod report;
+pub mod run;
+pub mod runbook;
+pub mod sample;
+pub mod scenario;
+pub mod system;
+pub mod verdict;

@@ -1,0 +1,3 @@
+//! The runbook as a document: its commands (and later its promises).
+
+pub mod command;

@@ -1,0 +1,4 @@
+//! Scenario files and the plans made of them.
+
+pub mod file;
+pub mod plan;

@@ -1,0 +1,279 @@
+//! The only thing the engine accepts. A [`Plan`] exists only if it is valid:
+//! one variant of one scenario file, with every default filled in.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use crate::fault::Fault;
+use crate::runbook::command::Command;
+use crate::sample::Check;
+
+/// `redis-lost/killed`: scenario and variant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ScenarioId(pub String);
+
+/// Name of a check inside a scenario.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct CheckName(pub String);
+
+impl fmt::Display for ScenarioId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for CheckName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// Kinds of workload that own pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkloadKind {
+    /// `deployment`.
+    Deployment,
+    /// `statefulset`.
+    StatefulSet,
+}
+
+/// A workload as kubectl names it: `deployment/backend`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
+#[schemars(with = "String")]
+pub struct WorkloadRef {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for WorkloadRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            WorkloadKind::Deployment => "deployment",
+            WorkloadKind::StatefulSet => "statefulset",
+        };
+        write!(formatter, "{kind}/{}", self.name)
+    }
+}
+
+impl FromStr for WorkloadRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("invalid workload `{text}`: write `deployment/NAME` or `statefulset/NAME`");
+        let (kind, name) = text.split_once('/').ok_or_else(wrong)?;
+        let kind = match kind {
+            "deployment" | "deployments" | "deploy" => WorkloadKind::Deployment,
+            "statefulset" | "statefulsets" | "sts" => WorkloadKind::StatefulSet,
+            _ => return Err(wrong()),
+        };
+        if name.is_empty() || name.contains('/') {
+            return Err(wrong());
+        }
+        Ok(Self { kind, name: name.to_owned() })
+    }
+}
+
+impl Serialize for WorkloadRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for WorkloadRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// One scenario variant, ready to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Plan {
+    /// Which.
+    pub id: ScenarioId,
+    /// One line a person understands.
+    pub title: String,
+    /// The scenario file, as it was given.
+    pub file: String,
+    /// The variant's line in it, from 1.
+    pub line: u64,
+    /// The suites it belongs to.
+    pub suites: Vec<String>,
+    /// What the runbook promises.
+    pub promise: Promise,
+    /// Whose pods are sampled one by one, and which must be complete to be recovered.
+    pub workload: WorkloadRef,
+    /// Everything sampled, for recovery and for proof.
+    pub checks: Vec<PlannedCheck>,
+    /// What is broken.
+    pub fault: Fault,
+    /// What shows that it took effect: all of these.
+    pub proof: Vec<Proof>,
+    /// Whether an absorbed fault (no bad sample) may pass.
+    pub symptom: Symptom,
+    /// What the runbook says to do, in order; empty where it says to wait.
+    pub remedy: Vec<Step>,
+    /// The longest allowed recovery.
+    pub budget: Budget,
+    /// How long good samples must last to count as recovered.
+    #[serde(with = "crate::duration")]
+    pub hold: Duration,
+    /// The latest good answer, from the intended start.
+    #[serde(with = "crate::duration")]
+    pub slow: Duration,
+    /// How long the steady state may take to appear before anything is broken.
+    #[serde(with = "crate::duration")]
+    pub settle_within: Duration,
+    /// Samples per pod and second, all checks together, at most.
+    pub samples_per_pod_second_max: f64,
+    /// The load while measuring.
+    pub load: LoadPlan,
+}
+
+/// The sentence of a runbook that is put to the test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Promise {
+    /// The document.
+    pub document: String,
+    /// Its heading.
+    pub section: String,
+    /// The promise in a few words, or a short quote.
+    pub says: String,
+}
+
+/// A check with its schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PlannedCheck {
+    /// Its name.
+    pub name: CheckName,
+    /// What it looks at.
+    pub check: Check,
+    /// What its samples decide.
+    pub role: Role,
+    /// What one sample costs the system.
+    pub cost: Cost,
+    /// Time between intended starts on one series, before the cap per pod is applied.
+    #[serde(with = "crate::duration")]
+    pub interval: Duration,
+    /// When a sample without an answer is given up, from its intended start.
+    #[serde(with = "crate::duration")]
+    pub timeout: Duration,
+}
+
+/// What a check's samples decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Steady state, symptom and recovery.
+    Recovery,
+    /// Only whether the fault took effect.
+    Proof,
+}
+
+/// What one sample costs the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cost {
+    /// Next to nothing.
+    Low,
+    /// Noticeable: sampled at a quarter of the rate.
+    High,
+}
+
+/// What shows, on a second channel, that a fault took effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// A pod of the workload has a uid that the evidence does not have.
+    PodReplaced(WorkloadRef),
+    /// A pod of the evidence has another container id or a higher restart count.
+    ContainerReplaced(WorkloadRef),
+    /// A pod of the evidence is gone or terminating.
+    PodGone(WorkloadRef),
+    /// A sample of this check, sent after the fault, is bad.
+    CheckFailed(CheckName),
+    /// A sample of this check, sent after the fault, read another value than before it.
+    ValueChanged(CheckName),
+    /// One of these.
+    AnyOf(Vec<Proof>),
+}
+
+/// Whether the fault must be felt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Symptom {
+    /// A proven fault without a bad sample is inconclusive.
+    Required,
+    /// A proven fault without a bad sample is absorbed, and a pass.
+    Optional,
+}
+
+/// One remedy step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Step {
+    /// What is done.
+    pub command: Command,
+    /// What the runbook's author expects of it.
+    pub expect: Expect,
+    /// How long to watch before the next step.
+    #[serde(with = "crate::duration")]
+    pub watch: Duration,
+}
+
+/// What is expected of a remedy step by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Expect {
+    /// It recovers the system; the last step always does.
+    Recovery,
+    /// It is known not to recover the system: reported as such, and the next step follows.
+    NoRecovery,
+}
+
+/// The longest allowed recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Budget {
+    /// How long.
+    #[serde(with = "crate::duration")]
+    pub max: Duration,
+    /// Counted from where.
+    pub from: BudgetFrom,
+    /// Where the figure comes from: document and words.
+    pub source: String,
+}
+
+/// Where a budget's time starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BudgetFrom {
+    /// The fault: the system recovers by itself.
+    Fault,
+    /// The first remedy step, when it is sent.
+    Remedy,
+}
+
+/// The load while measuring, on an open schedule.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LoadPlan {
+    /// HTTP requests a second, half of them on fresh connections.
+    pub requests_per_second: f64,
+    /// The path they GET.
+    pub path: String,
+    /// WebSockets held open.
+    pub sockets: u32,
+    /// Their path.
+    pub socket_path: String,
+}

@@ -1,0 +1,68 @@
+//! What the engine drives: a live cluster, or a script in virtual time.
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{PodFacts, What};
+use crate::fault::{Fault, Receipt};
+use crate::runbook::command::Command;
+use crate::scenario::plan::Plan;
+
+pub mod live;
+pub mod scripted;
+
+/// What an observation adds to the record: samples, pod sightings, load seconds, notes.
+///
+/// The observer stamps what it saw with its own offsets (a [`crate::event::Sample`] has
+/// three); the engine stamps the event itself when it takes it in.
+pub type Observations = mpsc::Sender<What>;
+
+/// How fast observing goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// 1.0 is the plan's rate, 0.25 a quarter of it, 0.0 load and pod watch only.
+    pub factor: f64,
+}
+
+/// A system that can be looked at, broken, and put right.
+pub trait System: Sync {
+    /// Every pod of the namespace, now.
+    fn pods(&self) -> impl Future<Output = Result<Vec<PodFacts>, SystemError>> + Send;
+
+    /// Watches pods, runs the load and samples the plan's checks on their open schedule
+    /// until cancelled; `rate` may change meanwhile. Returns after everything in flight
+    /// has been recorded or given up.
+    fn observe(
+        &self,
+        plan: &Plan,
+        rate: tokio::sync::watch::Receiver<Rate>,
+        into: Observations,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = Result<(), SystemError>> + Send;
+
+    /// Reads what injecting and healing this fault will need. Changes nothing.
+    fn prepare(&self, fault: &Fault) -> impl Future<Output = Result<Receipt, SystemError>> + Send;
+
+    /// Leaves the receipt in the cluster, so that another machine can heal.
+    fn keep(&self, receipt: &Receipt) -> impl Future<Output = Result<(), SystemError>> + Send;
+
+    /// Breaks what the receipt names.
+    fn inject(&self, receipt: &Receipt) -> impl Future<Output = Result<(), SystemError>> + Send;
+
+    /// Carries out one runbook command; returns what it said.
+    fn carry_out(&self, command: &Command) -> impl Future<Output = Result<String, SystemError>> + Send;
+
+    /// Puts right what the receipt names, verifies it, and removes the receipt from the
+    /// cluster. Safe to repeat, and where nothing was broken. Returns what it undid.
+    fn heal(&self, receipt: &Receipt) -> impl Future<Output = Result<Vec<String>, SystemError>> + Send;
+}
+
+/// A system did not do as asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SystemError {
+    /// What, at which object, and what was last seen.
+    pub message: String,
+    /// Whether trying again can help: weather, not a verdict.
+    pub transient: bool,
+}
