@@ -5,6 +5,9 @@ use std::path::PathBuf;
 /// How to start a cluster.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// The program to run again as the cluster's processes: one that hands the arguments
+    /// after `embedded-cluster` to [`main`]. Usually the current executable.
+    pub program: PathBuf,
     /// Its name; state lives under a directory of that name.
     pub name: String,
     /// OCI layout that images are taken from; read anew at each pull.
@@ -37,4 +40,9 @@ pub struct Running {
     pub server: String,
     /// Process id of its outermost process.
     pub pid: u32,
+}
+
+/// Entry of the hidden subcommand: what follows `embedded-cluster` on the command line.
+pub fn main(_arguments: &[std::ffi::OsString]) -> std::process::ExitCode {
+    std::process::ExitCode::from(70)
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use crate::event::ClusterFacts;
 
+pub mod pods;
+
 /// Which cluster the user asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
@@ -46,4 +48,29 @@ pub struct ApiEndpoint {
     pub tls: Arc<tokio_rustls::rustls::ClientConfig>,
     /// The `Authorization` header's value, where the kubeconfig has a token.
     pub authorization: Option<http::HeaderValue>,
+}
+
+/// A cluster could not be reached or used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// A Service has no address that this machine can reach.
+    #[error("reach service `{service}` in namespace `{namespace}`: {reason}")]
+    Unreachable {
+        /// The Service.
+        service: String,
+        /// Its namespace.
+        namespace: String,
+        /// Why, and what was last seen.
+        reason: String,
+    },
+}
+
+impl Cluster {
+    /// The address on this machine that leads to the Service (its node port).
+    ///
+    /// # Errors
+    /// [`ClusterError::Unreachable`] where there is none.
+    pub async fn service_address(&self, _service: &str) -> Result<SocketAddr, ClusterError> {
+        unreachable!("stub")
+    }
 }

@@ -111,6 +111,10 @@ pub struct Plan {
     pub promise: Promise,
     /// Whose pods are sampled one by one, and which must be complete to be recovered.
     pub workload: WorkloadRef,
+    /// The Service that checks and load with target `service` go through.
+    pub service: String,
+    /// The port of the workload's pods that checks with target `each-pod` ask.
+    pub port: u16,
     /// Everything sampled, for recovery and for proof.
     pub checks: Vec<PlannedCheck>,
     /// What is broken.
