@@ -309,6 +309,13 @@ impl Outcome {
         self.scan()?.last_bad()
     }
 
+    /// When the newest sample of a recovery check that was answered, right or wrong, was sent.
+    #[must_use]
+    pub fn last_answer(&self) -> Option<Offset> {
+        let answered = |point: &&Point| point.kind != Kind::Missing;
+        self.timeline.points().iter().rev().find(answered).map(|point| point.sent)
+    }
+
     /// How many ready pods there are and how many there should be, where some are missing.
     #[must_use]
     pub fn pods_missing(&self) -> Option<(usize, usize)> {
