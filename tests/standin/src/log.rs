@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Writes log lines for one service.
 #[derive(Debug, Clone, Copy)]
@@ -43,17 +43,22 @@ fn render(
     service: &str,
     context: &[(&str, Value)],
 ) -> String {
-    let mut line = Map::new();
-    line.insert("timestamp".to_owned(), Value::String(format!("{timestamp:.3}")));
-    for (key, text) in [("level", level), ("logger", logger), ("message", message), ("service", service)] {
-        line.insert(key.to_owned(), Value::from(text));
-    }
-    for (key, value) in context {
-        line.insert((*key).to_owned(), value.clone());
-    }
-    let mut line = Value::Object(line).to_string();
-    line.push('\n');
-    line
+    let timestamp = format!("{timestamp:.3}");
+    let head = [
+        ("timestamp", timestamp.as_str()),
+        ("level", level),
+        ("logger", logger),
+        ("message", message),
+        ("service", service),
+    ];
+    // Written pair by pair: a JSON object of the library would sort its keys, and people read these lines.
+    let head = head.iter().map(|(key, text)| pair(key, &Value::from(*text)));
+    let pairs: Vec<String> = head.chain(context.iter().map(|(key, value)| pair(key, value))).collect();
+    format!("{{{}}}\n", pairs.join(","))
+}
+
+fn pair(key: &str, value: &Value) -> String {
+    format!("{}:{value}", Value::from(key))
 }
 
 #[cfg(test)]
@@ -65,6 +70,7 @@ mod tests {
         let at = jiff::Timestamp::from_millisecond(1_700_000_000_123).unwrap();
         let line =
             render(at, "ERROR", "redis", "two\nlines \"quoted\"", "hsc-jit-backend", &[("client_id", "a".into())]);
+        assert!(line.starts_with(r#"{"timestamp":"#), "{line}");
         assert_eq!(line.matches('\n').count(), 1);
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["timestamp"], "2023-11-14T22:13:20.123Z");

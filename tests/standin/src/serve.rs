@@ -3,7 +3,7 @@
 //! After SIGTERM a server goes on accepting and answering, since a Service sends it
 //! requests until the endpoint change has reached every node. It only says
 //! `Connection: close` on each answer, closes what has been idle for [`QUIET`], and ends
-//! when nothing is open any more, or after [`DRAIN_LIMIT`].
+//! when nothing is open any more, or when its time is up.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,8 +28,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::log::Log;
 
-/// Longest time from SIGTERM to the end, whatever is still open.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time from SIGTERM to the end, whatever is still open; the Kubernetes grace is 30 s.
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// After SIGTERM, how long an idle kept-alive connection stays open: closing it at once
 /// would lose the request that its client is just sending.
@@ -60,13 +60,25 @@ impl Terminate {
 }
 
 /// Whether the server is draining, and what it still waits for. Clones are one drain.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Drain {
+    limit: Duration,
     started: CancellationToken,
     open: TaskTracker,
 }
 
+impl Default for Drain {
+    fn default() -> Self {
+        Self::within(DRAIN_LIMIT)
+    }
+}
+
 impl Drain {
+    /// Draining will take `limit` at most.
+    pub(crate) fn within(limit: Duration) -> Self {
+        Self { limit, started: CancellationToken::new(), open: TaskTracker::new() }
+    }
+
     /// Waits until draining begins. Cancel-safe.
     pub(crate) async fn started(&self) {
         self.started.cancelled().await;
@@ -86,7 +98,7 @@ pub(crate) async fn bind(address: SocketAddr, log: Log) -> Result<TcpListener, S
     Ok(listener)
 }
 
-/// Serves until `terminate` is done and everything is drained, or [`DRAIN_LIMIT`] has passed.
+/// Serves until `terminate` is done and everything is drained, or the drain's limit has passed.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -100,7 +112,7 @@ pub(crate) async fn serve(
     drain.started.cancel();
     drain.open.close();
     let drained = accept_until(&listener, &router, &drain, drain.open.wait());
-    let in_time = timeout(DRAIN_LIMIT, drained).await.is_ok();
+    let in_time = timeout(drain.limit, drained).await.is_ok();
     if in_time {
         log.info("server", "drained", &[]);
     } else {

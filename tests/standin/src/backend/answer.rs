@@ -45,7 +45,7 @@ impl Reply<'_> {
         let manual = self.app.manuals.words(&product.documentation.url).await;
         self.say(ServerMessage::Status { msg: "Thinking..." }).await;
         match manual {
-            Ok(manual) => self.from_manual(catalog, product, &manual).await,
+            Ok(manual) => self.to_readable(catalog, product, &manual).await,
             Err(error) => {
                 let name = &product.name;
                 self.chunk(format!("The official manual of the {name} could not be read: {error}.")).await;
@@ -57,7 +57,7 @@ impl Reply<'_> {
         self.say(ServerMessage::FinalAnswer { content: String::new() }).await;
     }
 
-    async fn from_manual(&self, catalog: &Catalog, product: &Product, manual: &str) {
+    async fn to_readable(&self, catalog: &Catalog, product: &Product, manual: &str) {
         let started = Instant::now();
         let prompt = prompt(catalog, product, manual, self.query);
         let mut chunks = 0_u32;

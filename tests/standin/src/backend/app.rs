@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -33,6 +33,8 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     pub(crate) version: String,
     pub(crate) flaw: Option<Flaw>,
+    /// Mean life of a socket in the flaw `drops-sockets`.
+    pub(crate) drop_sockets: Option<Duration>,
     pub(crate) log: Log,
 }
 

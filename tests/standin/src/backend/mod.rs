@@ -79,6 +79,9 @@ pub(crate) struct Options {
     /// Deadline of fetching a manual, in seconds
     #[arg(long, env = "PDF_TIMEOUT_SECONDS", default_value_t = 30.0)]
     pdf_timeout_seconds: f64,
+    /// Longest time from SIGTERM to the end, in seconds
+    #[arg(long, env = "DRAIN_SECONDS", default_value_t = serve::DRAIN_LIMIT.as_secs_f64())]
+    drain_seconds: f64,
     /// Version of this build, as `/health` tells it
     #[arg(long, env = "APP_VERSION", default_value = "dev")]
     app_version: String,
@@ -91,6 +94,9 @@ pub(crate) struct Options {
     /// How fast the flaw `leaks-memory` leaks, in MiB a second
     #[arg(long, env = "LEAK_MIB_PER_SECOND", default_value_t = 4)]
     leak_mib_per_second: u64,
+    /// How long the flaw `drops-sockets` keeps a socket on average, in seconds
+    #[arg(long, env = "DROP_SOCKETS_SECONDS", default_value_t = 5.0)]
+    drop_sockets_seconds: f64,
 }
 
 /// Serves until SIGTERM, and until drained.
@@ -113,6 +119,7 @@ pub(crate) async fn run(options: Options, mut terminate: Terminate, log: Log) ->
         }
     }
     let (listen, leak) = (options.listen, options.leak_mib_per_second << 20);
+    let drain = Drain::within(seconds("DRAIN_SECONDS", options.drain_seconds)?);
     let app = Arc::new(build(options, log)?);
     let listener = serve::bind(listen, log).await?;
 
@@ -130,7 +137,6 @@ pub(crate) async fn run(options: Options, mut terminate: Terminate, log: Log) ->
             std::process::exit(0);
         }
     };
-    let drain = Drain::default();
     serve::serve(listener, http::router(app, drain.clone()), drain, terminated, log).await;
     background.shutdown().await;
     Ok(())
@@ -162,6 +168,10 @@ fn build(options: Options, log: Log) -> Result<App, String> {
         metrics: Arc::clone(&metrics),
         log,
     };
+    let drop_sockets = match options.build_flaw {
+        Some(Flaw::DropsSockets) => Some(seconds("DROP_SOCKETS_SECONDS", options.drop_sockets_seconds)?),
+        _ => None,
+    };
     let catalog = Catalog::load(&options.catalog_dir)?;
     log.info("catalog", "catalog loaded", &[("product_count", catalog.product_count().into())]);
     Ok(App {
@@ -176,6 +186,7 @@ fn build(options: Options, log: Log) -> Result<App, String> {
         started: Instant::now(),
         version: options.app_version,
         flaw: options.build_flaw,
+        drop_sockets,
         log,
     })
 }

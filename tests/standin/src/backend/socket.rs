@@ -11,7 +11,6 @@ use tokio::time::{sleep, timeout};
 
 use super::answer::answer;
 use super::app::App;
-use super::flaw::Flaw;
 use super::metrics::seconds;
 use super::protocol::{ClientMessage, Query, Refusal, ServerMessage};
 use crate::serve::Drain;
@@ -85,8 +84,7 @@ enum Step {
 
 impl Session {
     async fn serve(&mut self, drain: &Drain) -> End {
-        let drops = self.app.flaw == Some(Flaw::DropsSockets);
-        let mut dropped = std::pin::pin!(drop_some_time(drops, drain));
+        let mut dropped = std::pin::pin!(drop_some_time(self.app.drop_sockets, drain));
         loop {
             let step = tokio::select! {
                 // What is already said goes out before what comes next.
@@ -210,14 +208,15 @@ async fn poll_answer(answering: &mut Option<Answering>) {
     }
 }
 
-/// For the flaw `drops-sockets`: ends some seconds after now, or when the server drains.
-async fn drop_some_time(drops: bool, drain: &Drain) {
-    if !drops {
+/// For the flaw `drops-sockets`: ends between half and one and a half times the mean life,
+/// or when the server drains. Never without the flaw.
+async fn drop_some_time(mean: Option<Duration>, drain: &Drain) {
+    let Some(mean) = mean else {
         return std::future::pending().await;
-    }
+    };
     tokio::select! {
         () = drain.started() => {}
-        () = sleep(Duration::from_millis(fastrand::u64(2_000..8_000))) => {}
+        () = sleep(mean.mul_f64(0.5 + fastrand::f64())) => {}
     }
 }
 
