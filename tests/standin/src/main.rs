@@ -17,14 +17,14 @@ mod log;
 mod outside;
 mod serve;
 
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "standin", about = "Stand-in for HSC-JIT v3", disable_version_flag = true)]
 struct Cli {
     #[command(subcommand)]
     part: Part,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Part {
     /// HTTP and WebSocket service that answers questions from manuals
     Backend(Box<backend::Options>),

@@ -47,7 +47,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const LEAKS_PER_SECOND: u64 = 4;
 
 /// Settings of the backend: each has its flag and its environment variable.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct Options {
     /// Address to listen on
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8000")]

@@ -15,7 +15,7 @@ use crate::serve::{self, Drain, Terminate};
 const PAGE: &str = include_str!("page.html");
 
 /// Settings of the frontend: each has its flag and its environment variable.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct Options {
     /// Address to listen on
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]

@@ -24,7 +24,7 @@ mod manuals;
 mod trickle;
 
 /// Settings of the double: each has its flag and its environment variable.
-#[derive(Debug, Args)]
+#[derive(Args)]
 pub(crate) struct Options {
     /// Address to listen on
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
