@@ -309,6 +309,13 @@ impl Outcome {
         self.scan()?.last_bad()
     }
 
+    /// When the newest sample of a recovery check that was answered, right or wrong, was sent.
+    #[must_use]
+    pub fn last_answer(&self) -> Option<Offset> {
+        let answered = |point: &&Point| point.kind != Kind::Missing;
+        self.timeline.points().iter().rev().find(answered).map(|point| point.sent)
+    }
+
     /// How many ready pods there are and how many there should be, where some are missing.
     #[must_use]
     pub fn pods_missing(&self) -> Option<(usize, usize)> {
@@ -570,8 +577,8 @@ fn is_unbroken<'a>(points: impl Iterator<Item = &'a Point>, from: Offset, now: O
     let mut last: Option<&Point> = None;
     for point in points {
         let reaches = match last {
-            None => point.sent.since(from) <= point.gap_max(point.interval),
-            Some(last) => point.sent.since(last.sent) <= last.gap_max(point.interval),
+            None => point.intended.since(from) <= point.gap_max(),
+            Some(last) => !last.is_gap_before(point),
         };
         match point.kind {
             Kind::Missing => {}
@@ -580,5 +587,5 @@ fn is_unbroken<'a>(points: impl Iterator<Item = &'a Point>, from: Offset, now: O
         }
     }
     // The newest sample may still be waiting for its answer.
-    last.is_some_and(|last| now.since(last.sent) <= last.gap_max(last.interval) + slow)
+    last.is_some_and(|last| now.since(last.intended) <= last.gap_max() + slow)
 }

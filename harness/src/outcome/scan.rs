@@ -125,7 +125,7 @@ impl Scanner {
             let step = interval.max(point.interval);
             streak.open |= !settled && point.intended.since(intended) > step + step / 2;
         } else {
-            blind = streak.required.is_some_and(|since| point.sent.since(since) > point.gap_max(point.interval));
+            blind = streak.required.is_some_and(|since| point.intended.since(since) > point.gap_max());
         }
         let newest = streak.intended.map_or(point.intended, |(intended, _)| intended.max(point.intended));
         streak.intended = Some((newest, point.interval));
@@ -140,7 +140,7 @@ impl Scanner {
                 }
             }
             Kind::Good => {
-                let gap = streak.last.is_some_and(|last| point.sent.since(last.sent) > last.gap_max(point.interval));
+                let gap = streak.last.is_some_and(|last| last.is_gap_before(point));
                 if gap || streak.first.is_none() {
                     streak.first = Some((point.sent, point.done));
                     streak.open = false;

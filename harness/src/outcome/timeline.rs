@@ -35,9 +35,16 @@ impl Point {
     /// Streaks end at gaps of more than this many intervals.
     const GAP_MAX: u32 = 3;
 
-    /// The longest time to the next sample of the series that is no gap.
-    pub(super) fn gap_max(&self, next: Duration) -> Duration {
-        self.interval.max(next) * Self::GAP_MAX
+    /// The longest time without a sample that is no gap.
+    pub(super) fn gap_max(&self) -> Duration {
+        self.interval * Self::GAP_MAX
+    }
+
+    /// Whether nobody looked for too long between this sample and the next of the series.
+    /// Gaps are measured on the schedule: by the times of sending, a slip of a millisecond
+    /// would decide whether two missing samples are a gap.
+    pub(super) fn is_gap_before(&self, next: &Self) -> bool {
+        next.intended.since(self.intended) > self.gap_max().max(next.gap_max())
     }
 }
 
