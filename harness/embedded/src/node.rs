@@ -21,6 +21,13 @@ pub struct ContainerRef {
 }
 
 impl Node {
+    /// A node agent that runs nothing: logs, exec and node ports answer as for pods that
+    /// never started.
+    #[must_use]
+    pub fn without_pods(_store: crate::store::Store) -> Self {
+        Self {}
+    }
+
     /// The log file of a container's current or previous run: one CRI line a line
     /// (`2026-01-01T00:00:00.000000000Z stdout F text`). `None` where it never ran.
     #[must_use]
