@@ -1,1 +1,3 @@
-//! Stub.
+//! One run from its first event to its exit code.
+
+pub mod recorder;

@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::ClusterFacts;
 
 pub mod pods;
 
 /// Which cluster the user asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Selection {
     /// The embedded one of this name.
     Embedded {
@@ -53,6 +56,12 @@ pub struct ApiEndpoint {
 /// A cluster could not be reached or used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
+    /// The embedded cluster of this name does not run.
+    #[error("find embedded cluster `{name}`: it does not run")]
+    NotRunning {
+        /// Its name.
+        name: String,
+    },
     /// A Service has no address that this machine can reach.
     #[error("reach service `{service}` in namespace `{namespace}`: {reason}")]
     Unreachable {
@@ -66,6 +75,14 @@ pub enum ClusterError {
 }
 
 impl Cluster {
+    /// Connects, and checks that the cluster answers.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn connect(_selection: &Selection, _namespace: &str) -> Result<Self, ClusterError> {
+        unreachable!("stub")
+    }
+
     /// The address on this machine that leads to the Service (its node port).
     ///
     /// # Errors

@@ -66,3 +66,16 @@ pub struct SystemError {
     /// Whether trying again can help: weather, not a verdict.
     pub transient: bool,
 }
+
+impl SystemError {
+    /// A refusal of the Kubernetes API, and whether it is weather: no connection, 429, 5xx.
+    #[must_use]
+    pub fn from_api(doing: &str, error: &kube::Error) -> Self {
+        let transient = match error {
+            kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+            kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+            _ => false,
+        };
+        Self { message: format!("{doing}: {error}"), transient }
+    }
+}
