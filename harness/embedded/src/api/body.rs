@@ -66,7 +66,8 @@ pub(super) fn decode_object(kind: &'static Kind, media_type: &str, bytes: &[u8])
         let error = format!("json: cannot unmarshal {found} into an object");
         return Err(unrecognized(kind.kind, &error, bytes));
     }
-    check_kind(kind, &decoded.value)?;
+    check_kind(kind, &decoded.value)
+        .map_err(|(found, why)| Status::bad_request(format!("{found} cannot be handled as a {}: {why}", kind.kind)))?;
     let fields = decoded.value.as_object_mut().expect("checked above");
     fields.insert("apiVersion".to_owned(), kind.api_version().into());
     fields.insert("kind".to_owned(), kind.kind.into());
@@ -132,8 +133,8 @@ fn unrecognized(kind: &str, error: &str, bytes: &[u8]) -> Status {
     ))
 }
 
-/// Kind and apiVersion may be absent, not different.
-pub(super) fn check_kind(kind: &'static Kind, object: &Value) -> Result<(), Status> {
+/// Kind and apiVersion may be absent, not different; the error is what was found and why it does not fit.
+pub(super) fn check_kind(kind: &'static Kind, object: &Value) -> Result<(), (String, String)> {
     let text = |name: &str| object[name].as_str().filter(|text| !text.is_empty());
     let api_version = text("apiVersion").map_or_else(|| kind.api_version(), str::to_owned);
     let name = text("kind").unwrap_or(kind.kind);
@@ -141,16 +142,14 @@ pub(super) fn check_kind(kind: &'static Kind, object: &Value) -> Result<(), Stat
         return Ok(());
     }
     let version = api_version.rsplit('/').next().unwrap_or_default();
-    let why = if kinds::by_kind(&api_version, name).is_some() {
-        let group = if kind.group.is_empty() { "core" } else { kind.group };
-        format!("converting ({version}.{name}) to ({group}.{}): unknown conversion", kind.kind)
-    } else {
-        format!(
+    let group = if kind.group.is_empty() { "core" } else { kind.group };
+    let why = match kinds::by_kind(&api_version, name) {
+        Some(_) => format!("converting ({version}.{name}) to ({group}.{}): unknown conversion", kind.kind),
+        None => format!(
             "no kind \"{name}\" is registered for version \"{api_version}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        )
+        ),
     };
-    let expected = kind.kind;
-    Err(Status::bad_request(format!("{name} in version \"{version}\" cannot be handled as a {expected}: {why}")))
+    Err((format!("{name} in version \"{version}\""), why))
 }
 
 /// Everything above the store reads names from `metadata`, so it must be there and of the right type.

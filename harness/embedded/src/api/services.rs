@@ -32,7 +32,7 @@ pub(super) async fn allocate(
         }
         return Ok(());
     }
-    settle_address(api, before, service)?;
+    settle_address(api, before, service, dry_run)?;
     if kind == "ClusterIP" {
         release_ports(before, service);
         return Ok(());
@@ -40,13 +40,15 @@ pub(super) async fn allocate(
     settle_ports(api, before, service, dry_run).await
 }
 
-fn settle_address(api: &Api, before: Option<&Value>, service: &mut Value) -> Result<(), Status> {
+fn settle_address(api: &Api, before: Option<&Value>, service: &mut Value, dry_run: bool) -> Result<(), Status> {
     let text = |service: &Value| service["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
     let had = before.map(text).unwrap_or_default();
     let wanted = text(service);
     let refuse = |field: &str, message: String| Err(invalid(service, field, message));
     let address = match (had.as_str(), wanted.as_str()) {
         ("", "None") => "None".to_owned(),
+        // Kubernetes, too, shows an address that nobody can get.
+        ("", "") if dry_run => NETWORK.to_string(),
         ("", "") => free_address(api)?.to_string(),
         ("", wanted) => {
             let usable = wanted.parse().is_ok_and(|address: Ipv4Addr| {

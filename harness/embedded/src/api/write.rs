@@ -191,7 +191,7 @@ fn compute(place: &Place, options: &WriteOptions, edit: &Edit, before: &Value) -
     if let Err(why) = body::check_metadata(kind, &mut after) {
         return Err(undecodable(kind, edit, &after, &why));
     }
-    body::check_kind(kind, &after).map_err(|status| undecodable(kind, edit, &after, &status.message))?;
+    body::check_kind(kind, &after).map_err(|(_, why)| undecodable(kind, edit, &after, &why))?;
     check_identity(place, edit, before, &after)?;
     let shown = (options.validation == FieldValidation::Strict).then(|| after.clone());
     let mut warnings = body::prune(kind, &mut after, duplicates, options.validation)
