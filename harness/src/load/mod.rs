@@ -86,7 +86,14 @@ async fn on_thread(
         tasks.spawn(holder.hold(cancel.clone()));
     }
     if plan.requests_per_second > 0.0 {
-        tasks.spawn(requests::run(address, plan.path.clone(), plan.requests_per_second, clock, results.clone(), cancel));
+        tasks.spawn(requests::run(
+            address,
+            plan.path.clone(),
+            plan.requests_per_second,
+            clock,
+            results.clone(),
+            cancel,
+        ));
     }
     drop(results);
     while let Some(ended) = tasks.join_next().await {
@@ -213,7 +220,10 @@ async fn count(mut results: mpsc::Receiver<Counted>, open: Arc<AtomicU32>, clock
         }
         if ended {
             if counter.left_out > 0 {
-                note(&into, format!("load left out {} starts: {IN_FLIGHT_MAX} requests were in flight", counter.left_out));
+                note(
+                    &into,
+                    format!("load left out {} starts: {IN_FLIGHT_MAX} requests were in flight", counter.left_out),
+                );
             }
             return;
         }

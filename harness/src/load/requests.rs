@@ -107,12 +107,14 @@ impl Client {
         };
         let response = match connection.sender.try_send_request(request()).await {
             Ok(response) => response,
-            // It was never sent: the server closed the idle connection, which it may.
-            Err(mut error) if error.take_message().is_some() => {
+            Err(mut error) => {
+                if error.take_message().is_none() {
+                    return Err(error.into_error().into());
+                }
+                // It was never sent: the server closed the idle connection, which it may.
                 connection = self.connect().await?;
                 connection.sender.send_request(request()).await?
             }
-            Err(error) => return Err(error.into_error().into()),
         };
         let (head, body) = response.into_parts();
         body.collect().await?;
