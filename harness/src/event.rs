@@ -396,15 +396,6 @@ pub struct LoadSecond {
     pub sockets_open: u32,
     /// Sockets lost in it: reset, 1006, an answer cut, or no reconnect within 2 s.
     pub sockets_lost: u32,
-    /// Latency of each request from its intended start, in microseconds and in order of the
-    /// schedule; [`LoadSecond::LOST`] where it was lost.
-    #[serde(default)]
-    pub latencies_micros: Vec<u32>,
-}
-
-impl LoadSecond {
-    /// Stands for the latency of a lost request.
-    pub const LOST: u32 = u32::MAX;
 }
 
 /// How a scenario ended.

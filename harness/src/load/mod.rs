@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::RunClock;
 use crate::event::{LoadSecond, Offset, What};
 use crate::scenario::plan::LoadPlan;
-use crate::system::Observations;
+use crate::system::{Observation, Observations, Request};
 
 mod requests;
 mod sockets;
@@ -58,7 +58,7 @@ pub async fn run(
 
 fn note(into: &Observations, text: String) {
     // A full queue means that the engine is gone or behind; the note decides nothing.
-    let _ = into.try_send(What::Note { text });
+    let _ = into.try_send(Observation::Record(What::Note { text }));
 }
 
 async fn on_thread(
@@ -133,8 +133,8 @@ struct Counter {
 struct Second {
     outstanding: u32,
     sockets_lost: u32,
-    /// Intended start → latency in microseconds.
-    latencies: BTreeMap<Offset, u32>,
+    lost: u32,
+    good_micros: Vec<u64>,
 }
 
 impl Counter {
@@ -142,19 +142,19 @@ impl Counter {
         match counted {
             Counted::Started { intended } => self.second(intended).outstanding += 1,
             Counted::Answered { intended, latency } => {
-                let micros = u32::try_from(latency.as_micros()).unwrap_or(LoadSecond::LOST - 1);
-                self.end(intended, micros.min(LoadSecond::LOST - 1));
+                let second = self.end(intended);
+                second.good_micros.push(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
             }
-            Counted::Lost { intended } => self.end(intended, LoadSecond::LOST),
+            Counted::Lost { intended } => self.end(intended).lost += 1,
             Counted::SocketLost { at } => self.second(at).sockets_lost += 1,
             Counted::LeftOut => self.left_out += 1,
         }
     }
 
-    fn end(&mut self, intended: Offset, micros: u32) {
+    fn end(&mut self, intended: Offset) -> &mut Second {
         let second = self.second(intended);
         second.outstanding = second.outstanding.saturating_sub(1);
-        second.latencies.insert(intended, micros);
+        second
     }
 
     fn second(&mut self, at: Offset) -> &mut Second {
@@ -179,21 +179,27 @@ impl Counter {
 }
 
 impl Second {
-    fn closed(self, number: u64, sockets_open: u32) -> LoadSecond {
-        let latencies_micros: Vec<u32> = self.latencies.into_values().collect();
-        let mut good: Vec<u32> = latencies_micros.iter().copied().filter(|one| *one != LoadSecond::LOST).collect();
-        good.sort_unstable();
-        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    fn closed(mut self, number: u64, sockets_open: u32) -> LoadSecond {
+        self.good_micros.sort_unstable();
+        let good = &self.good_micros;
         LoadSecond {
             from: Offset::from_duration(Duration::from_secs(number)),
-            requests_good: count(good.len()),
-            requests_lost: count(latencies_micros.len() - good.len()),
-            p50_micros: good.get(good.len() / 2).copied().unwrap_or(0).into(),
-            max_micros: good.last().copied().unwrap_or(0).into(),
+            requests_good: u32::try_from(good.len()).unwrap_or(u32::MAX),
+            requests_lost: self.lost,
+            p50_micros: good.get(good.len() / 2).copied().unwrap_or(0),
+            max_micros: good.last().copied().unwrap_or(0),
             sockets_open,
             sockets_lost: self.sockets_lost,
-            latencies_micros,
         }
+    }
+}
+
+/// What one ended request is to the baseline, which compares requests one by one.
+fn request(counted: Counted) -> Option<Request> {
+    match counted {
+        Counted::Answered { intended, latency } => Some(Request { intended, latency: Some(latency) }),
+        Counted::Lost { intended } => Some(Request { intended, latency: None }),
+        Counted::Started { .. } | Counted::SocketLost { .. } | Counted::LeftOut => None,
     }
 }
 
@@ -205,7 +211,10 @@ async fn count(mut results: mpsc::Receiver<Counted>, open: Arc<AtomicU32>, clock
             result = results.recv() => match result {
                 Some(counted) => {
                     counter.take(counted);
-                    continue;
+                    match request(counted) {
+                        Some(request) if into.send(Observation::Request(request)).await.is_err() => return,
+                        Some(_) | None => continue,
+                    }
                 }
                 None => true,
             },
@@ -214,7 +223,7 @@ async fn count(mut results: mpsc::Receiver<Counted>, open: Arc<AtomicU32>, clock
         // A held socket with no request in the second is a second of load as well.
         counter.second(clock.now());
         for second in counter.complete(clock.now(), open.load(Ordering::Relaxed), ended) {
-            if into.send(What::Load(second)).await.is_err() {
+            if into.send(Observation::Record(What::Load(second))).await.is_err() {
                 return;
             }
         }
@@ -253,7 +262,6 @@ mod tests {
         assert_eq!(told.len(), 1);
         assert_eq!((told[0].requests_good, told[0].requests_lost), (1, 1));
         assert_eq!((told[0].sockets_open, told[0].sockets_lost), (3, 1));
-        assert_eq!(told[0].latencies_micros, [LoadSecond::LOST, 2_000], "in order of the schedule");
         assert_eq!((told[0].p50_micros, told[0].max_micros), (2_000, 2_000));
         counter.take(Counted::Answered { intended: at(1_100), latency: Duration::from_millis(1) });
         assert_eq!(counter.complete(at(1_200), 3, true).len(), 1, "the end tells what is left");
