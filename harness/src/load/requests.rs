@@ -43,7 +43,7 @@ pub(super) async fn run(
         }
         while in_flight.try_join_next().is_some() {}
         let counted = if in_flight.len() < IN_FLIGHT_MAX {
-            in_flight.spawn(one(Arc::clone(&client), intended, number % 2 == 0, clock, results.clone()));
+            in_flight.spawn(one(Arc::clone(&client), intended, number.is_multiple_of(2), clock, results.clone()));
             Counted::Started { intended }
         } else {
             Counted::LeftOut

@@ -90,7 +90,7 @@ impl Holder {
     }
 
     async fn until_it_ends(&self, mut socket: WebSocketStream<TcpStream>, cancel: &CancellationToken) -> End {
-        let asks = self.number % ASKS_ONE_IN == 0;
+        let asks = self.number.is_multiple_of(ASKS_ONE_IN);
         let mut random = fastrand::Rng::with_seed(self.seed ^ u64::from(self.number));
         let first = ASK_EVERY.mul_f64(random.f64());
         let mut next_question = self.clock.now() + first;
