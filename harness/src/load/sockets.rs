@@ -1,138 +1,160 @@
-//! WebSockets that are held open: some idle, some asking.
-//!
-//! A socket is lost when it is reset or ends without a close frame, when an answer in
-//! flight is cut, or when no new one stands within [`LOST_AFTER`] of its end. A close with
-//! code 1001 after the answer in flight is a planned move.
+//! Held WebSockets: open all the time, typing now and then, back at once when they end.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
+use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio::time::{sleep_until, timeout_at};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{WebSocketStream, client_async};
-use tokio_util::sync::CancellationToken;
+use tokio_tungstenite::tungstenite::{self, Message};
 
-use super::{Counted, LOST_AFTER};
+use super::LOST_AFTER;
 use crate::clock::RunClock;
+use crate::event::Offset;
+use crate::sample::door::{Door, Failure, Wire};
+use crate::sample::websocket::{self, Refused, TYPING, is_prediction};
 
-/// Pause between two tries to connect: fixed, so that our back-off is not measured.
+/// Time between two `typing` frames on one socket.
+const TYPING_EVERY: Duration = Duration::from_secs(2);
+/// Time between two attempts to come back.
 const RECONNECT_EVERY: Duration = Duration::from_millis(100);
-/// One in so many sockets asks; the others only stand.
-const ASKS_ONE_IN: u32 = 2;
-/// An asking socket asks once in this time, each at a moment of its own.
-const ASK_EVERY: Duration = Duration::from_secs(2);
-const QUESTION: &str = r#"{"type":"typing","content":"td-17"}"#;
 
-/// One held socket.
-pub(super) struct Holder {
-    pub(super) address: SocketAddr,
-    pub(super) path: String,
-    pub(super) number: u32,
-    pub(super) seed: u64,
-    pub(super) open: Arc<AtomicU32>,
-    pub(super) results: mpsc::Sender<Counted>,
-    pub(super) clock: RunClock,
-}
-
-/// How a held socket ended.
+/// What happened to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// We closed it.
-    Ours,
-    /// It said that it goes, and no answer was due.
-    Planned,
-    /// Anything else.
+pub(crate) enum SocketEvent {
+    Opened,
+    Ended,
     Lost,
 }
 
-impl Holder {
-    /// Holds a socket until cancelled; connects again whenever it ends.
-    pub(super) async fn hold(self, cancel: CancellationToken) {
-        let mut waiting_since = self.clock.now();
-        let mut counted = false;
-        while !cancel.is_cancelled() {
-            let attempt = tokio::time::timeout(LOST_AFTER, self.connect());
-            if let Ok(Ok(socket)) = attempt.await {
-                self.open.fetch_add(1, Ordering::Relaxed);
-                let end = self.until_it_ends(socket, &cancel).await;
-                self.open.fetch_sub(1, Ordering::Relaxed);
-                waiting_since = self.clock.now();
-                counted = end == End::Lost;
-                if end == End::Lost {
-                    self.lost().await;
-                }
-                if end == End::Ours {
-                    return;
-                }
-            } else if !counted && self.clock.now().since(waiting_since) > LOST_AFTER {
-                self.lost().await;
-                counted = true;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(RECONNECT_EVERY) => {}
-                () = cancel.cancelled() => {}
-            }
-        }
-    }
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With a close frame of this code.
+    Closed(u16),
+    /// Without one: reset, or 1006 as browsers call it.
+    Broken,
+}
 
-    async fn connect(&self) -> Result<WebSocketStream<TcpStream>, Error> {
-        let stream = TcpStream::connect(self.address).await?;
-        stream.set_nodelay(true)?;
-        let separator = if self.path.contains('?') { '&' } else { '?' };
-        let url = format!("ws://{}{}{separator}client_id=load-{}", self.address, self.path, self.number);
-        client_async(url, stream).await.map(|(socket, _)| socket)
-    }
-
-    async fn until_it_ends(&self, mut socket: WebSocketStream<TcpStream>, cancel: &CancellationToken) -> End {
-        let asks = self.number.is_multiple_of(ASKS_ONE_IN);
-        let mut random = fastrand::Rng::with_seed(self.seed ^ u64::from(self.number));
-        let first = ASK_EVERY.mul_f64(random.f64());
-        let mut next_question = self.clock.now() + first;
-        let mut answer_due = None;
-        loop {
-            let wake = answer_due.unwrap_or(next_question);
-            tokio::select! {
-                () = cancel.cancelled() => {
-                    let farewell = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-                    // The other side may be gone already; we are going in any case.
-                    let _ = tokio::time::timeout(RECONNECT_EVERY, socket.close(Some(farewell))).await;
-                    return End::Ours;
-                }
-                () = tokio::time::sleep_until(self.clock.instant(wake)), if asks => {
-                    if answer_due.is_some() {
-                        return End::Lost;
-                    }
-                    if socket.send(Message::text(QUESTION)).await.is_err() {
-                        return End::Lost;
-                    }
-                    answer_due = Some(self.clock.now() + LOST_AFTER);
-                    next_question = next_question + ASK_EVERY;
-                }
-                message = socket.next() => match message {
-                    Some(Ok(Message::Text(_))) => answer_due = None,
-                    Some(Ok(Message::Close(frame))) => return closed(frame.as_ref(), answer_due.is_some()),
-                    Some(Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-                    Some(Err(_)) | None => return End::Lost,
-                },
-            }
-        }
-    }
-
-    async fn lost(&self) {
-        // A closed channel means that nobody counts any more.
-        let _ = self.results.send(Counted::SocketLost { at: self.clock.now() }).await;
+/// Whether an end by itself is a loss. A planned move is a 1001 after the answer in
+/// flight; 1000 and 1012 say the same in other words.
+pub(crate) fn is_loss(end: End, answer_awaited: bool) -> bool {
+    match end {
+        End::Broken => true,
+        End::Closed(1000 | 1001 | 1012) => answer_awaited,
+        End::Closed(_) => true,
     }
 }
 
-fn closed(frame: Option<&CloseFrame>, answer_due: bool) -> End {
-    let away = frame.is_some_and(|frame| frame.code == CloseCode::Away);
-    if away && !answer_due { End::Planned } else { End::Lost }
+/// Where sockets go, and where what happens to them goes.
+#[derive(Clone)]
+pub(crate) struct Holder {
+    pub(crate) door: Door,
+    pub(crate) path: String,
+    pub(crate) clock: RunClock,
+    pub(crate) into: mpsc::Sender<(Offset, SocketEvent)>,
+}
+
+impl Holder {
+    /// Holds one socket until dropped: opens it, types, and comes back when it ends.
+    pub(crate) async fn hold(self, first: Offset) {
+        sleep_until(self.clock.instant(first)).await;
+        let mut away_since = first;
+        let mut counted = false;
+        loop {
+            let socket = self.open(away_since, counted).await;
+            self.tell(SocketEvent::Opened).await;
+            let (end, answer_awaited) = self.use_until_it_ends(socket).await;
+            away_since = self.clock.now();
+            self.tell(SocketEvent::Ended).await;
+            counted = is_loss(end, answer_awaited);
+            if counted {
+                self.tell(SocketEvent::Lost).await;
+            }
+        }
+    }
+
+    /// Tries every [`RECONNECT_EVERY`] until it is open, and tells once when that takes too long.
+    async fn open(&self, away_since: Offset, mut counted: bool) -> WebSocketStream<Wire> {
+        let mut attempt = away_since;
+        loop {
+            let lost_at = away_since + LOST_AFTER;
+            // An attempt that hangs is given up like any request; the next one starts on its grid.
+            let until = self.clock.instant(attempt.max(self.clock.now()) + LOST_AFTER);
+            let opening = timeout_at(until, websocket::handshake(&self.door, &self.path, None));
+            tokio::pin!(opening);
+            let opened = if counted {
+                opening.await
+            } else {
+                tokio::select! {
+                    biased;
+                    opened = &mut opening => opened,
+                    () = sleep_until(self.clock.instant(lost_at)) => {
+                        self.tell(SocketEvent::Lost).await;
+                        counted = true;
+                        opening.await
+                    }
+                }
+            };
+            match opened {
+                Ok(Ok(socket)) => return socket,
+                // Our own lack of descriptors is not the system's loss.
+                Ok(Err(Refused::Broken(Failure::Ours(_)))) => counted = true,
+                Ok(Err(Refused::Broken(Failure::Theirs(_)) | Refused::Answered { .. })) | Err(_) => {}
+            }
+            attempt = next_on_grid(attempt, self.clock.now());
+            sleep_until(self.clock.instant(attempt)).await;
+        }
+    }
+
+    async fn use_until_it_ends(&self, mut socket: WebSocketStream<Wire>) -> (End, bool) {
+        let mut next_typing = self.clock.now() + TYPING_EVERY;
+        let mut asked: Option<Offset> = None;
+        loop {
+            let wake = asked.map_or(next_typing, |asked| asked + LOST_AFTER);
+            tokio::select! {
+                message = socket.next() => match message {
+                    Some(Ok(Message::Text(text))) => {
+                        if is_prediction(&text) {
+                            asked = None;
+                        }
+                    }
+                    Some(Ok(Message::Close(frame))) => {
+                        let code = frame.map_or(CloseCode::Status, |frame| frame.code);
+                        // The goodbye is answered by the flush; it decides nothing any more.
+                        let _ = socket.flush().await;
+                        return (End::Closed(code.into()), asked.is_some());
+                    }
+                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
+                    Some(Err(tungstenite::Error::ConnectionClosed)) | Some(Err(_)) | None => {
+                        return (End::Broken, asked.is_some());
+                    }
+                },
+                () = sleep_until(self.clock.instant(wake)) => {
+                    if asked.is_some() {
+                        // No answer in time: whoever sits there reloads the page.
+                        return (End::Broken, true);
+                    }
+                    if socket.send(Message::text(TYPING)).await.is_err() {
+                        return (End::Broken, false);
+                    }
+                    asked = Some(self.clock.now());
+                    next_typing = self.clock.now() + TYPING_EVERY;
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, event: SocketEvent) {
+        // The generator listens as long as sockets are held.
+        let _ = self.into.send((self.clock.now(), event)).await;
+    }
+}
+
+fn next_on_grid(attempt: Offset, now: Offset) -> Offset {
+    let passed = now.since(attempt).as_nanos() / RECONNECT_EVERY.as_nanos() + 1;
+    attempt + RECONNECT_EVERY * u32::try_from(passed).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -140,16 +162,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_1001_with_no_answer_due_is_planned() {
-        let frame = |code| CloseFrame { code, reason: "".into() };
-        for (frame, answer_due, expected) in [
-            (Some(frame(CloseCode::Away)), false, End::Planned),
-            (Some(frame(CloseCode::Away)), true, End::Lost),
-            (Some(frame(CloseCode::Normal)), false, End::Lost),
-            (Some(frame(CloseCode::Abnormal)), false, End::Lost),
-            (None, false, End::Lost),
-        ] {
-            assert_eq!(closed(frame.as_ref(), answer_due), expected, "{frame:?} {answer_due}");
-        }
+    fn only_a_planned_move_is_no_loss() {
+        let check = |end: End, awaited: bool, expect: bool| assert_eq!(is_loss(end, awaited), expect, "{end:?} {awaited}");
+        check(End::Closed(1001), false, false);
+        check(End::Closed(1001), true, true);
+        check(End::Closed(1000), false, false);
+        check(End::Closed(1012), false, false);
+        check(End::Closed(1011), false, true);
+        check(End::Closed(1005), false, true);
+        check(End::Broken, false, true);
+        check(End::Broken, true, true);
+    }
+
+    #[test]
+    fn attempts_stay_on_their_grid() {
+        let check = |attempt: u64, now: u64, expect: u64| {
+            let next = next_on_grid(Offset::from_millis(attempt), Offset::from_millis(now));
+            assert_eq!(next, Offset::from_millis(expect), "{attempt} at {now}");
+        };
+        check(0, 0, 100);
+        check(0, 99, 100);
+        check(0, 100, 200);
+        check(50, 2075, 2150);
     }
 }
