@@ -178,6 +178,9 @@ fn manifests_of_an_ordinary_web_service_pass() {
     shape::fill_defaults(&DEPLOYMENT, &mut deployment);
     assert_eq!(shape::check_create(&DEPLOYMENT, &deployment), Ok(()));
 
+    let mut template = template;
+    // A claim template is a volume of its own.
+    template["spec"]["volumes"].as_array_mut().unwrap().retain(|volume| volume["name"] != "data");
     let mut set = json!({"metadata": {"name": "redis"}, "spec": {
         "serviceName": "redis", "selector": {"matchLabels": {"app": "web"}}, "template": template,
         "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
