@@ -43,6 +43,13 @@ fn what_cannot_work_here_is_refused_by_name_with_the_reason() {
             "spec.volumes[0].hostPath",
             "the host's files",
         ),
+        (
+            pod(
+                json!({"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
+            ),
+            "spec.volumes[0].projected.sources[0].serviceAccountToken",
+            "no service account tokens",
+        ),
         (pod(json!({"volumes": [{"name": "v", "nfs": {}}]})), "spec.volumes[0].nfs", "network file systems"),
         (pod(json!({"nodeSelector": {"disk": "ssd"}})), "spec.nodeSelector[disk]", "the only node has the labels"),
         (pod(json!({"schedulerName": "mine"})), "spec.schedulerName", "no other scheduler"),
