@@ -251,12 +251,12 @@ fn settle(place: &Place, options: &WriteOptions, before: &Value, after: Value, a
     let kind = place.kind;
     let disowned = disowns(&after);
     let mut after = match place.subresource.as_deref() {
-        None => whole(kind, before, after, applied),
+        None | Some("scale") => whole(kind, before, after, applied),
         Some("finalize") => part(before, after, "spec"),
         Some(_) => part(before, after, "status"),
     };
     check_finalizers(kind, Some(before), &after)?;
-    if place.subresource.is_none() {
+    if is_whole(place) {
         shape::carry_over(kind, before, &mut after);
         shape::fill_defaults(kind, &mut after);
         if *kind == kinds::SERVICE {
@@ -277,6 +277,11 @@ fn settle(place: &Place, options: &WriteOptions, before: &Value, after: Value, a
     }
     apply::track_update(kind, Some(before), &mut after, &options.manager, place.subresource.as_deref());
     Ok(after)
+}
+
+/// Whether a change is one of the object itself: scaling is, too, only by another path.
+fn is_whole(place: &Place) -> bool {
+    matches!(place.subresource.as_deref(), None | Some("scale"))
 }
 
 /// The whole object, but with the server's own metadata and, where it is a subresource, the status of before.
