@@ -24,11 +24,12 @@ pub(super) fn spec(kind: &Kind, spec: &Value, found: &mut Found) {
 /// Checks the spec of a disruption budget.
 pub(super) fn budget(spec: &Value, found: &mut Found) {
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
-        let go = json!({
-            "MinAvailable": spec["minAvailable"], "Selector": spec["selector"],
-            "MaxUnavailable": spec["maxUnavailable"], "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"],
-        });
-        found.invalid("spec", &go, "minAvailable and maxUnavailable cannot be both set");
+        // Go's names, in Go's order.
+        let go = format!(
+            r#"{{"MinAvailable":{},"Selector":{},"MaxUnavailable":{},"UnhealthyPodEvictionPolicy":{}}}"#,
+            spec["minAvailable"], spec["selector"], spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"],
+        );
+        found.invalid("spec", go, "minAvailable and maxUnavailable cannot be both set");
     }
 }
 
@@ -56,7 +57,7 @@ fn selector(kind: &Kind, spec: &Value, found: &mut Found) {
     let is_blank = |part: &str| selector[part].is_null() || selector[part] == json!({}) || selector[part] == json!([]);
     if selector.is_object() && is_blank("matchLabels") && is_blank("matchExpressions") {
         let of = if kind.kind == "StatefulSet" { "statefulset" } else { "deployment" };
-        found.invalid("spec.selector", &json!({}), &format!("empty selector is invalid for {of}"));
+        found.invalid("spec.selector", "{}", &format!("empty selector is invalid for {of}"));
     } else if !matches(selector, labels) {
         let labels = if labels.is_null() { &json!({}) } else { labels };
         found.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`");
@@ -79,8 +80,8 @@ fn strategy(strategy: &Value, found: &mut Found) {
             }
         }
         _ => {
-            let go = json!({"Type": strategy["type"], "RollingUpdate": rolling});
-            found.unsupported("spec.strategy", &go, &["Recreate", "RollingUpdate"]);
+            let go = format!(r#"{{"Type":{},"RollingUpdate":{rolling}}}"#, strategy["type"]);
+            found.unsupported("spec.strategy", go, &["Recreate", "RollingUpdate"]);
         }
     }
 }
