@@ -85,7 +85,8 @@ impl Machine {
     fn read() -> Self {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let memory = text("/proc/meminfo");
-        let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+        let total =
+            memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
         let release = text("/etc/os-release");
         let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
         Self {

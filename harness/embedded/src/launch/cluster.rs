@@ -70,7 +70,10 @@ async fn receive_setup(channel: &Channel) -> Result<(Setup, TcpListener), Launch
     let listener = match channel.receive().await {
         Ok(Some((ToCluster::Setup(setup), Some(socket)))) => {
             let listener = std::net::TcpListener::from(socket);
-            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)).map(|listener| (setup, listener))
+            listener
+                .set_nonblocking(true)
+                .and_then(|()| TcpListener::from_std(listener))
+                .map(|listener| (setup, listener))
         }
         Ok(_) => Err(std::io::ErrorKind::UnexpectedEof.into()),
         Err(error) => Err(error),

@@ -121,7 +121,15 @@ impl Agent {
         });
         if let Ok(bound) = bound {
             let message = format!("Successfully assigned {}/{} to {name}", key.namespace, key.name);
-            events::record(&shared.store, "default-scheduler", &kinds::POD, &bound, Severity::Normal, "Scheduled", &message);
+            events::record(
+                &shared.store,
+                "default-scheduler",
+                &kinds::POD,
+                &bound,
+                Severity::Normal,
+                "Scheduled",
+                &message,
+            );
         }
     }
 

@@ -141,7 +141,11 @@ table ip gameday {{
 }
 
 fn elements(rows: &[String]) -> String {
-    if rows.is_empty() { String::new() } else { format!("    elements = {{\n      {}\n    }}\n", rows.join(",\n      ")) }
+    if rows.is_empty() {
+        String::new()
+    } else {
+        format!("    elements = {{\n      {}\n    }}\n", rows.join(",\n      "))
+    }
 }
 
 fn write_chains(out: &mut String, number: usize, port: &ServicePort) -> std::fmt::Result {
