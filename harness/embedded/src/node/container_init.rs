@@ -26,8 +26,7 @@ const OLD_ROOT: &str = "/.host";
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Parts of /proc that reach beyond the container where it runs as the host's root.
-const READ_ONLY_PROC: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY_PROC: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What containers keep, as container runtimes have it by default.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
@@ -193,8 +192,7 @@ fn mount_root(spec: &Spec) -> Result<(), String> {
         .map_err(|error| say(&format!("change to {}", spec.layers_dir.display()), &error))?;
     let layers: Vec<String> = spec.layers.iter().map(|layer| layer.display().to_string()).collect();
     let scratch = spec.scratch.display();
-    let options =
-        format!("lowerdir={},upperdir={scratch}/upper,workdir={scratch}/work,userxattr", layers.join(":"));
+    let options = format!("lowerdir={},upperdir={scratch}/upper,workdir={scratch}/work,userxattr", layers.join(":"));
     let options = CString::new(options).map_err(|error| say("name the layers", &error))?;
     let root = spec.scratch.join("root");
     rustix::mount::mount("overlay", &root, "overlay", MountFlags::empty(), Some(options.as_c_str()))
@@ -219,7 +217,12 @@ fn furnish(spec: &Spec) -> Result<(), String> {
         }
     }
     mount_new("tmpfs", "/dev/shm", quiet, Some("mode=1777"))?;
-    mount_new("devpts", "/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC, Some("newinstance,ptmxmode=0666,mode=0620"))?;
+    mount_new(
+        "devpts",
+        "/dev/pts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        Some("newinstance,ptmxmode=0666,mode=0620"),
+    )?;
     let links = [("pts/ptmx", "ptmx"), ("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin")];
     for (target, name) in links.into_iter().chain([("/proc/self/fd/1", "stdout"), ("/proc/self/fd/2", "stderr")]) {
         symlink(target, Path::new("/dev").join(name)).map_err(|error| format!("link /dev/{name}: {error}"))?;
@@ -231,7 +234,8 @@ fn furnish(spec: &Spec) -> Result<(), String> {
         }
     }
     if !Path::new("/tmp").exists() {
-        let made = fs::create_dir("/tmp").and_then(|()| fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)));
+        let made =
+            fs::create_dir("/tmp").and_then(|()| fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)));
         made.map_err(|error| format!("make /tmp: {error}"))?;
     }
     for mount in &spec.mounts {

@@ -91,7 +91,12 @@ pub(super) fn with_image(image: &[String], hostname: &str, pod: Variables) -> Va
 /// The command line: the pod's `command` and `args`, or what the image says where they are
 /// absent, as Kubernetes combines them.
 #[must_use]
-pub(super) fn command_line(container: &Value, entrypoint: &[String], cmd: &[String], variables: &Variables) -> Vec<String> {
+pub(super) fn command_line(
+    container: &Value,
+    entrypoint: &[String],
+    cmd: &[String],
+    variables: &Variables,
+) -> Vec<String> {
     let list = |key: &str| -> Option<Vec<String>> {
         let words = container[key].as_array().filter(|words| !words.is_empty())?;
         Some(words.iter().map(|word| expand(word.as_str().unwrap_or_default(), variables)).collect())
@@ -225,7 +230,9 @@ fn value_from(context: &Context<'_>, from: &Value) -> Result<Option<String>, Str
     if let Some(resource) = from["resourceFieldRef"]["resource"].as_str() {
         let divisor = from["resourceFieldRef"]["divisor"].as_str().unwrap_or_default();
         let value = resource_field(context, resource).and_then(|value| quantity::divided(&value, divisor));
-        return value.map(|value| Some(value.to_string())).ok_or_else(|| format!("unsupported container resource: {resource}"));
+        return value
+            .map(|value| Some(value.to_string()))
+            .ok_or_else(|| format!("unsupported container resource: {resource}"));
     }
     Err("unsupported source of a variable's value".to_owned())
 }
@@ -254,7 +261,11 @@ pub(super) fn keys(found: &Value) -> Vec<String> {
 /// One entry of a ConfigMap or Secret.
 #[must_use]
 pub(super) fn entry(found: &Value, kind: &Kind, key: &str) -> Option<Vec<u8>> {
-    let encoded = |value: &Value| serde_json::from_value::<ByteString>(value.clone()).ok().map(|bytes| bytes.0);
+    // An absent value would be read as no bytes.
+    let encoded = |value: &Value| {
+        let text = value.as_str()?;
+        serde_json::from_value::<ByteString>(text.into()).ok().map(|bytes| bytes.0)
+    };
     let data = &found["data"][key];
     if kind == &kinds::SECRET {
         return encoded(data);

@@ -155,8 +155,7 @@ impl Worker {
         self.user = Some((user, group));
         let own = environment::of_pod(&self.context()).map_err(config)?;
         let variables = environment::with_image(&image.config.env, &self.name.hostname, own);
-        let argv =
-            environment::command_line(self.container(), &image.config.entrypoint, &image.config.cmd, &variables);
+        let argv = environment::command_line(self.container(), &image.config.entrypoint, &image.config.cmd, &variables);
         let directory = self.container()["workingDir"].as_str().unwrap_or(&image.config.working_dir).to_owned();
         let files = self.make_files().map_err(|error| config(format!("prepare the container's files: {error}")))?;
         let mounts = self.mounts(&files).map_err(config)?;
