@@ -7,7 +7,6 @@ use harness::verdict::{Exit, GateFacts, Interrupt, Verdict, gate, judge, remarks
 use proptest::prelude::*;
 
 #[path = "outcome/support.rs"]
-#[expect(dead_code, reason = "shared with the tests of outcome, which need all of it")]
 mod support;
 
 use support::*;
@@ -17,7 +16,7 @@ fn run(plan: Plan, write: impl FnOnce(&mut Run)) -> Run {
     let mut run = Run::of_one_pod(plan);
     run.both(0, 1_000, &Seen::Good).proven_fault(1_000);
     write(&mut run);
-    let end = run.events.iter().map(|event| event.at).max().unwrap();
+    let end = run.events.iter().map(|event| event.at).max().expect("a run has events");
     run.put(end.nanos() / 1_000_000 + 1, What::ScenarioEnded(Ended::Completed));
     run
 }
