@@ -1,0 +1,8 @@
+//! The API server, asked over TLS on a loopback port as its clients ask it.
+
+mod client;
+mod paging;
+mod pods;
+mod recordings;
+mod support;
+mod watches;
