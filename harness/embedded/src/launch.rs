@@ -21,7 +21,6 @@ mod place;
 mod portal;
 pub mod preflight;
 mod reaper;
-mod tls;
 mod tool;
 
 pub(crate) use handover::Portal;

@@ -1,4 +1,4 @@
-//! The objects that are there from the start, and the kubeconfig.
+//! The object of the one node, and the kubeconfig.
 
 use std::net::Ipv4Addr;
 
@@ -18,18 +18,12 @@ pub(crate) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 245, 0, 1);
 /// The version of Kubernetes that is imitated.
 const VERSION: &str = "v1.36.2";
 
-/// Creates them.
+/// Creates the node's object.
 ///
 /// # Errors
 /// What the store says.
 pub(super) fn create(store: &Store) -> Result<(), Status> {
-    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        store.create(&kinds::NAMESPACE, namespace(name))?;
-        store.create(&kinds::SERVICE_ACCOUNT, json!({"metadata": {"name": "default", "namespace": name}}))?;
-    }
-    store.create(&kinds::SERVICE, kubernetes_service())?;
-    store.create(&kinds::NODE, node(&Machine::read()))?;
-    Ok(())
+    store.create(&kinds::NODE, node(&Machine::read())).map(|_| ())
 }
 
 /// The kubeconfig of a cluster; the token is the only secret in it.
@@ -44,30 +38,6 @@ pub(super) fn kubeconfig(name: &str, port: u16, authority_pem: &str, token: &str
         }}],
         "users": [{"name": name, "user": {"token": token}}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-    })
-}
-
-fn namespace(name: &str) -> Value {
-    json!({
-        "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
-        "spec": {"finalizers": ["kubernetes"]},
-        "status": {"phase": "Active"},
-    })
-}
-
-/// Pods find `KUBERNETES_SERVICE_HOST` in their environment; nothing answers there.
-fn kubernetes_service() -> Value {
-    json!({
-        "metadata": {
-            "name": "kubernetes", "namespace": "default",
-            "labels": {"component": "apiserver", "provider": "kubernetes"},
-        },
-        "spec": {
-            "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "internalTrafficPolicy": "Cluster",
-            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None", "type": "ClusterIP",
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
-        },
-        "status": {"loadBalancer": {}},
     })
 }
 

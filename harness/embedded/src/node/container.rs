@@ -122,10 +122,7 @@ impl Run {
         let said = match timeout(START_DEADLINE, talk).await {
             Ok(said) => said.map_err(failed)?,
             Err(_) => {
-                return Err(format!(
-                    "unable to start container process: not done after {} s",
-                    START_DEADLINE.as_secs()
-                ));
+                return Err(format!("unable to start container process: not done after {} s", START_DEADLINE.as_secs()));
             }
         };
         let (first, rest) = said.split_once('\n').unwrap_or((&said, ""));

@@ -261,7 +261,11 @@ pub(super) fn keys(found: &Value) -> Vec<String> {
 /// One entry of a ConfigMap or Secret.
 #[must_use]
 pub(super) fn entry(found: &Value, kind: &Kind, key: &str) -> Option<Vec<u8>> {
-    let encoded = |value: &Value| serde_json::from_value::<ByteString>(value.clone()).ok().map(|bytes| bytes.0);
+    // An absent value would be read as no bytes.
+    let encoded = |value: &Value| {
+        let text = value.as_str()?;
+        serde_json::from_value::<ByteString>(text.into()).ok().map(|bytes| bytes.0)
+    };
     let data = &found["data"][key];
     if kind == &kinds::SECRET {
         return encoded(data);

@@ -81,7 +81,10 @@ impl Worker {
             Some("OnFailure") => RestartPolicy::OnFailure,
             _ => RestartPolicy::Always,
         };
-        let recorder = Recorder::new(&node.shared.store, &pod, container["name"].as_str().unwrap_or_default());
+        let recorder = {
+            let name = container["name"].as_str().unwrap_or_default();
+            Recorder::new(&node.shared.store, &node.shared.settings.name, &pod, name)
+        };
         let mut state = PodState::new(policy);
         let active = pod["spec"]["activeDeadlineSeconds"].as_u64();
         state.deadline = active.map(|seconds| Instant::now() + Duration::from_secs(seconds));
