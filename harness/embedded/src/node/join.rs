@@ -4,7 +4,6 @@
 //! outer one stays outside and passes the exit code (and a terminal's bytes) on.
 
 use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -13,8 +12,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use rustix::pty::OpenptFlags;
 use rustix::thread::ThreadNameSpaceType;
 
-use super::container_init::{drop_privileges, exec};
-use super::{Live, give_up};
+use super::container_init::{drop_privileges, exec, home};
+use super::{Live, exit_code, give_up};
 
 /// What a shell says of a command that is not there.
 const NOT_FOUND: u8 = 127;
@@ -60,10 +59,7 @@ pub(crate) fn outer(arguments: &[&str]) -> ExitCode {
         (Err(error), _) => return give_up(&format!("join the container: {error}")),
     };
     match status {
-        Ok(status) => {
-            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-            ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
-        }
+        Ok(status) => exit_code(status),
         Err(error) => give_up(&format!("wait for the command: {error}")),
     }
 }
@@ -76,7 +72,7 @@ pub(crate) fn inner(arguments: &[&str]) -> ExitCode {
     }
     let environment: Vec<(String, String)> = std::env::vars().collect();
     let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
-    let error = exec(&argv, &environment, "/");
+    let error = exec(&argv, &environment, &home(rustix::process::getuid().as_raw()));
     eprintln!("{error}");
     ExitCode::from(if error.ends_with("permission denied") { NOT_RUNNABLE } else { NOT_FOUND })
 }
