@@ -287,7 +287,7 @@ pub enum Interrupt {
 pub struct GateFacts {
     /// How many scenarios and stages were asked for.
     pub selected: usize,
-    /// One verdict for each scenario that was asked for, those that never ran included.
+    /// The scenarios' verdicts; one that is asked for and missing here is inconclusive.
     pub verdicts: Vec<Verdict>,
     /// How each stage of the pipeline ended.
     pub stages: Vec<StageResult>,
@@ -318,7 +318,10 @@ pub fn gate(facts: &GateFacts) -> Exit {
         Interrupt::Interrupt => Exit::Interrupted,
         Interrupt::Terminate => Exit::Terminated,
     });
+    // What was asked for and has no verdict and no stage was not shown.
+    let shown = facts.verdicts.len() + facts.stages.len();
     let run = [
+        (shown < facts.selected).then_some(Exit::Inconclusive),
         facts.is_unclean.then_some(Exit::CleanUpIncomplete),
         facts.is_environment.then_some(Exit::Environment),
         interrupt,

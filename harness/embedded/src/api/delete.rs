@@ -13,12 +13,8 @@ use crate::api::respond::{self, Answer};
 use crate::api::selector::Filter;
 use crate::api::view::{View, version_of};
 use crate::controllers::{self, DeleteOptions, Deleted, Propagation};
-use crate::kinds;
 use crate::object::Key;
 use crate::status::Status;
-
-/// Namespaces that a cluster does not lose.
-const KEPT_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
 
 /// What a client says about a deletion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,9 +86,6 @@ pub(super) fn delete(api: &Api, place: &Place, wish: &Wish, view: View) -> Resul
 
 /// Deletes by key; under a dry run on a copy of the objects.
 pub(super) fn delete_key(api: &Api, key: &Key, wish: &Wish) -> Result<Deleted, Status> {
-    if *key.kind == kinds::NAMESPACE && KEPT_NAMESPACES.contains(&key.name.as_str()) {
-        return Err(Status::forbidden(key.kind, &key.name, "this namespace may not be deleted"));
-    }
     if wish.dry_run {
         return controllers::delete(&api.store.fork(), key, &wish.options);
     }

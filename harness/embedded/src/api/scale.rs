@@ -70,8 +70,7 @@ pub(super) async fn write(
     if !named.is_empty() {
         patch["metadata"] = json!({"resourceVersion": named});
     }
-    let whole = Place { subresource: None, ..place.clone() };
-    let written = write::change(api, &whole, options, &Edit::Json(replica_patch(&patch))).await?;
+    let written = write::change(api, place, options, &Edit::Json(replica_patch(&patch))).await?;
     Ok(respond::object(200, view.encoding, &scale_of(&written.object)))
 }
 

@@ -2,6 +2,7 @@
 
 mod client;
 mod paging;
+mod pods;
 mod recordings;
 mod support;
 mod watches;
