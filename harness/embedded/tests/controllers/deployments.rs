@@ -25,7 +25,9 @@ use Step::{Image, Rest, Scale, Seconds, Set, Undo};
 fn play(world: &mut World, steps: &[Step]) {
     for step in steps {
         match step {
-            Image(image) => world.edit(&web(), |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = (*image).into()),
+            Image(image) => {
+                world.edit(&web(), |web| web["spec"]["template"]["spec"]["containers"][0]["image"] = (*image).into())
+            }
             Scale(replicas) => world.edit(&web(), |web| web["spec"]["replicas"] = (*replicas).into()),
             Set(field, value) => world.edit(&web(), |web| web["spec"][*field] = value.clone()),
             Rest => world.settle(),
@@ -70,15 +72,25 @@ const ROLLED: &[&str] = &["NewReplicaSetCreated True", "ReplicaSetUpdated True",
 
 #[test]
 fn rolling_updates() {
-    check(501, deployment(3, "25%", "25%"), &[], &Expect { events: &["up A from 0 to 3"], sizes: &["A 3"], progress: &[] });
+    check(
+        501,
+        deployment(3, "25%", "25%"),
+        &[],
+        &Expect { events: &["up A from 0 to 3"], sizes: &["A 3"], progress: &[] },
+    );
     check(
         502,
         deployment(3, 1, 0),
         &[Image("v2"), Rest],
         &Expect {
             events: &[
-                "up A from 0 to 3", "up B from 0 to 1", "down A from 3 to 2", "up B from 1 to 2", "down A from 2 to 1",
-                "up B from 2 to 3", "down A from 1 to 0",
+                "up A from 0 to 3",
+                "up B from 0 to 1",
+                "down A from 3 to 2",
+                "up B from 1 to 2",
+                "down A from 2 to 1",
+                "up B from 2 to 3",
+                "down A from 1 to 0",
             ],
             sizes: &["A 3 2 1 0", "B 1 2 3"],
             progress: ROLLED,
@@ -90,8 +102,13 @@ fn rolling_updates() {
         &[Image("v2"), Rest],
         &Expect {
             events: &[
-                "up A from 0 to 3", "down A from 3 to 2", "up B from 0 to 1", "down A from 2 to 1", "up B from 1 to 2",
-                "down A from 1 to 0", "up B from 2 to 3",
+                "up A from 0 to 3",
+                "down A from 3 to 2",
+                "up B from 0 to 1",
+                "down A from 2 to 1",
+                "up B from 1 to 2",
+                "down A from 1 to 0",
+                "up B from 2 to 3",
             ],
             sizes: &["A 3 2 1 0", "B 0 1 2 3"],
             progress: ROLLED,
@@ -103,8 +120,15 @@ fn rolling_updates() {
         &[Image("v2"), Rest],
         &Expect {
             events: &[
-                "up A from 0 to 4", "up B from 0 to 1", "down A from 4 to 3", "up B from 1 to 2", "down A from 3 to 2",
-                "up B from 2 to 3", "down A from 2 to 1", "up B from 3 to 4", "down A from 1 to 0",
+                "up A from 0 to 4",
+                "up B from 0 to 1",
+                "down A from 4 to 3",
+                "up B from 1 to 2",
+                "down A from 3 to 2",
+                "up B from 2 to 3",
+                "down A from 2 to 1",
+                "up B from 3 to 4",
+                "down A from 1 to 0",
             ],
             sizes: &["A 4 3 2 1 0", "B 1 2 3 4"],
             progress: ROLLED,
@@ -124,14 +148,18 @@ fn recreate_waits_for_the_old_pods() {
             events: &["up A from 0 to 2", "down A from 2 to 0", "up B from 0 to 2"],
             sizes: &["A 2 0", "B 2"],
             progress: &[
-                "NewReplicaSetAvailable False", "NewReplicaSetCreated False", "ReplicaSetUpdated False",
+                "NewReplicaSetAvailable False",
+                "NewReplicaSetCreated False",
+                "ReplicaSetUpdated False",
                 "NewReplicaSetAvailable True",
             ],
         },
     );
     let changes = world.changes();
     let set_b = changes.iter().rposition(|c| c.kind == &REPLICA_SET && c.verb == Verb::Added).unwrap();
-    let finished = changes.iter().filter(|c| c.kind == &POD && c.object["status"]["phase"] == "Succeeded" && c.version < changes[set_b].version);
+    let finished = changes
+        .iter()
+        .filter(|c| c.kind == &POD && c.object["status"]["phase"] == "Succeeded" && c.version < changes[set_b].version);
     let names: std::collections::BTreeSet<_> = finished.map(|c| object::name(&c.object).to_owned()).collect();
     assert_eq!(names.len(), 2, "both old pods had ended before the new ReplicaSet was made");
 }
@@ -148,8 +176,11 @@ fn a_bad_image_times_out_and_is_undone() {
             events: &["up A from 0 to 2", "up B from 0 to 1", "down B from 1 to 0"],
             sizes: &["A 2", "B 1 0"],
             progress: &[
-                "NewReplicaSetCreated True", "ReplicaSetUpdated True", "ProgressDeadlineExceeded True",
-                "ReplicaSetUpdated True", "NewReplicaSetAvailable True",
+                "NewReplicaSetCreated True",
+                "ReplicaSetUpdated True",
+                "ProgressDeadlineExceeded True",
+                "ReplicaSetUpdated True",
+                "NewReplicaSetAvailable True",
             ],
         },
     );
@@ -184,14 +215,27 @@ fn undo_renumbers_revisions() {
         &[Image("v2"), Rest, Image("v3"), Rest, Undo(2), Rest, Undo(1), Rest],
         &Expect {
             events: &[
-                "up A from 0 to 1", "up B from 0 to 1", "down A from 1 to 0", "up C from 0 to 1", "down B from 1 to 0",
-                "up B from 0 to 1 x2", "down C from 1 to 0", "up A from 0 to 1 x2", "down B from 1 to 0 x2",
+                "up A from 0 to 1",
+                "up B from 0 to 1",
+                "down A from 1 to 0",
+                "up C from 0 to 1",
+                "down B from 1 to 0",
+                "up B from 0 to 1 x2",
+                "down C from 1 to 0",
+                "up A from 0 to 1 x2",
+                "down B from 1 to 0 x2",
             ],
             sizes: &["A 1 0 1", "B 1 0 1 0", "C 1 0"],
             progress: &[
-                "NewReplicaSetCreated True", "ReplicaSetUpdated True", "NewReplicaSetAvailable True",
-                "NewReplicaSetCreated True", "ReplicaSetUpdated True", "NewReplicaSetAvailable True",
-                "ReplicaSetUpdated True", "NewReplicaSetAvailable True", "ReplicaSetUpdated True",
+                "NewReplicaSetCreated True",
+                "ReplicaSetUpdated True",
+                "NewReplicaSetAvailable True",
+                "NewReplicaSetCreated True",
+                "ReplicaSetUpdated True",
+                "NewReplicaSetAvailable True",
+                "ReplicaSetUpdated True",
+                "NewReplicaSetAvailable True",
+                "ReplicaSetUpdated True",
                 "NewReplicaSetAvailable True",
             ],
         },
@@ -200,7 +244,8 @@ fn undo_renumbers_revisions() {
         .list(&REPLICA_SET)
         .iter()
         .map(|set| {
-            let annotation = |name: &str| set["metadata"]["annotations"][format!("deployment.kubernetes.io/{name}")].clone();
+            let annotation =
+                |name: &str| set["metadata"]["annotations"][format!("deployment.kubernetes.io/{name}")].clone();
             json!([annotation("revision"), annotation("revision-history"), set["spec"]["replicas"]])
         })
         .collect();
@@ -219,8 +264,13 @@ fn history_is_limited() {
         &[Image("v2"), Rest, Image("v3"), Rest, Image("v4"), Rest, Set("revisionHistoryLimit", json!(0)), Rest],
         &Expect {
             events: &[
-                "up A from 0 to 1", "up B from 0 to 1", "down A from 1 to 0", "up C from 0 to 1", "down B from 1 to 0",
-                "up D from 0 to 1", "down C from 1 to 0",
+                "up A from 0 to 1",
+                "up B from 0 to 1",
+                "down A from 1 to 0",
+                "up C from 0 to 1",
+                "down B from 1 to 0",
+                "up D from 0 to 1",
+                "down C from 1 to 0",
             ],
             sizes: &["A 1 0 gone", "B 1 0 gone", "C 1 0 gone", "D 1"],
             progress: rolled.leak(),
@@ -237,13 +287,23 @@ fn a_paused_deployment_scales_but_does_not_roll() {
         &[Set("paused", json!(true)), Rest, Image("v2"), Rest, Scale(3), Rest, Set("paused", Value::Null), Rest],
         &Expect {
             events: &[
-                "up A from 0 to 2", "up A from 2 to 3", "up B from 0 to 1", "down A from 3 to 2", "up B from 1 to 2",
-                "down A from 2 to 1", "up B from 2 to 3", "down A from 1 to 0",
+                "up A from 0 to 2",
+                "up A from 2 to 3",
+                "up B from 0 to 1",
+                "down A from 3 to 2",
+                "up B from 1 to 2",
+                "down A from 2 to 1",
+                "up B from 2 to 3",
+                "down A from 1 to 0",
             ],
             sizes: &["A 2 3 2 1 0", "B 1 2 3"],
             progress: &[
-                "DeploymentPaused True", "DeploymentPaused False", "DeploymentPaused True", "DeploymentResumed True",
-                "ReplicaSetUpdated True", "NewReplicaSetAvailable True",
+                "DeploymentPaused True",
+                "DeploymentPaused False",
+                "DeploymentPaused True",
+                "DeploymentResumed True",
+                "ReplicaSetUpdated True",
+                "NewReplicaSetAvailable True",
             ],
         },
     );
@@ -256,7 +316,13 @@ fn scaling_up_and_down() {
         deployment(2, "25%", "25%"),
         &[Scale(4), Rest, Scale(3), Rest, Scale(1), Rest, Scale(0), Rest],
         &Expect {
-            events: &["up A from 0 to 2", "up A from 2 to 4", "down A from 4 to 3", "down A from 3 to 1", "down A from 1 to 0"],
+            events: &[
+                "up A from 0 to 2",
+                "up A from 2 to 4",
+                "down A from 4 to 3",
+                "down A from 3 to 1",
+                "down A from 1 to 0",
+            ],
             sizes: &["A 2 4 3 1 0"],
             progress: &["NewReplicaSetAvailable False", "NewReplicaSetAvailable True"],
         },
@@ -264,7 +330,11 @@ fn scaling_up_and_down() {
     let status = world.get(&web())["status"].clone();
     let mut counts = status.as_object().unwrap().clone();
     counts.remove("conditions");
-    assert_eq!(Value::from(counts), json!({"observedGeneration": 5, "terminatingReplicas": 0}), "counts of zero are absent");
+    assert_eq!(
+        Value::from(counts),
+        json!({"observedGeneration": 5, "terminatingReplicas": 0}),
+        "counts of zero are absent"
+    );
 }
 
 #[test]
@@ -299,7 +369,10 @@ fn names_labels_and_annotations() {
     assert_eq!(set["metadata"]["annotations"]["deployment.kubernetes.io/max-replicas"], "3");
     assert!(set["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].is_null());
     let owner = &set["metadata"]["ownerReferences"][0];
-    assert_eq!((&owner["kind"], &owner["controller"], &owner["blockOwnerDeletion"]), (&json!("Deployment"), &json!(true), &json!(true)));
+    assert_eq!(
+        (&owner["kind"], &owner["controller"], &owner["blockOwnerDeletion"]),
+        (&json!("Deployment"), &json!(true), &json!(true))
+    );
     for pod in world.list(&POD) {
         assert!(object::name(&pod).starts_with(&format!("web-{hash}-")));
         assert_eq!(pod["metadata"]["generateName"], format!("web-{hash}-"));
@@ -363,7 +436,9 @@ fn deletion_in_the_foreground() {
     world.step();
     assert_eq!(world.get(&web())["status"]["observedGeneration"], 2, "it is still looked at");
     let again = world.delete(&web(), &DeleteOptions::default());
-    assert!(matches!(again, Deleted::Object(object) if object["metadata"]["finalizers"] == json!(["foregroundDeletion"])));
+    assert!(
+        matches!(again, Deleted::Object(object) if object["metadata"]["finalizers"] == json!(["foregroundDeletion"]))
+    );
     assert_eq!(world.list(&REPLICA_SET)[0]["metadata"]["finalizers"], json!(["foregroundDeletion"]));
     assert!(world.list(&POD).iter().all(|pod| object::is_terminating(pod)));
     world.settle();
@@ -427,14 +502,24 @@ fn ready_is_not_yet_available() {
     for second in 0..9 {
         world.tick();
         let status = world.get(&web())["status"].clone();
-        seen.push((second, status["readyReplicas"].as_i64().unwrap_or(0), status["availableReplicas"].as_i64().unwrap_or(0)));
+        seen.push((
+            second,
+            status["readyReplicas"].as_i64().unwrap_or(0),
+            status["availableReplicas"].as_i64().unwrap_or(0),
+        ));
     }
     let ready_since = seen.iter().find(|(_, ready, _)| *ready == 2).unwrap().0;
     let available_since = seen.iter().find(|(_, _, available)| *available == 2).unwrap().0;
     assert_eq!(available_since - ready_since, 4, "{seen:?}");
     assert_eq!(
         world.progress(),
-        ["", "NewReplicaSetCreated", "NewReplicaSetCreated False", "ReplicaSetUpdated False", "NewReplicaSetAvailable True"]
+        [
+            "",
+            "NewReplicaSetCreated",
+            "NewReplicaSetCreated False",
+            "ReplicaSetUpdated False",
+            "NewReplicaSetAvailable True"
+        ]
     );
 }
 
@@ -448,13 +533,23 @@ fn a_second_change_rolls_over_the_first() {
         &[Image("v2 none"), Seconds(1), Image("v3"), Rest],
         &Expect {
             events: &[
-                "up A from 0 to 3", "up B from 0 to 1", "down B from 1 to 0", "up C from 0 to 1", "down A from 3 to 2",
-                "up C from 1 to 2", "down A from 2 to 1", "up C from 2 to 3", "down A from 1 to 0",
+                "up A from 0 to 3",
+                "up B from 0 to 1",
+                "down B from 1 to 0",
+                "up C from 0 to 1",
+                "down A from 3 to 2",
+                "up C from 1 to 2",
+                "down A from 2 to 1",
+                "up C from 2 to 3",
+                "down A from 1 to 0",
             ],
             sizes: &["A 3 2 1 0", "B 1 0", "C 0 1 2 3"],
             progress: &[
-                "NewReplicaSetCreated True", "ReplicaSetUpdated True", "NewReplicaSetCreated True",
-                "ReplicaSetUpdated True", "NewReplicaSetAvailable True",
+                "NewReplicaSetCreated True",
+                "ReplicaSetUpdated True",
+                "NewReplicaSetCreated True",
+                "ReplicaSetUpdated True",
+                "NewReplicaSetAvailable True",
             ],
         },
     );
@@ -468,12 +563,20 @@ fn scaling_a_stuck_rollout_is_proportional() {
         &[Image("none"), Rest, Scale(8), Rest, Scale(3), Rest],
         &Expect {
             events: &[
-                "up A from 0 to 4", "up B from 0 to 2", "down A from 4 to 3", "up B from 2 to 3", "up B from 3 to 5",
-                "up A from 3 to 5", "down A from 5 to 2", "down B from 5 to 3",
+                "up A from 0 to 4",
+                "up B from 0 to 2",
+                "down A from 4 to 3",
+                "up B from 2 to 3",
+                "up B from 3 to 5",
+                "up A from 3 to 5",
+                "down A from 5 to 2",
+                "down B from 5 to 3",
             ],
             sizes: &["A 4 3 5 2", "B 2 3 5 3"],
             progress: &[
-                "NewReplicaSetCreated True", "ReplicaSetUpdated True", "ReplicaSetUpdated False",
+                "NewReplicaSetCreated True",
+                "ReplicaSetUpdated True",
+                "ReplicaSetUpdated False",
                 "ReplicaSetUpdated True",
             ],
         },
@@ -520,10 +623,14 @@ fn statuses_as_they_are_stored() {
     let mut world = World::new(501);
     world.create(&DEPLOYMENT, deployment(3, "25%", "25%"));
     world.settle();
-    let sets: Vec<Value> = world.changes_of(&REPLICA_SET).iter().map(|change| change.object["status"].clone()).collect();
+    let sets: Vec<Value> =
+        world.changes_of(&REPLICA_SET).iter().map(|change| change.object["status"].clone()).collect();
     assert_eq!(sets[0], json!({"replicas": 0}));
     assert_eq!(sets[1], json!({"replicas": 0, "terminatingReplicas": 0, "observedGeneration": 1}));
-    assert_eq!(sets[2], json!({"replicas": 3, "fullyLabeledReplicas": 3, "terminatingReplicas": 0, "observedGeneration": 1}));
+    assert_eq!(
+        sets[2],
+        json!({"replicas": 3, "fullyLabeledReplicas": 3, "terminatingReplicas": 0, "observedGeneration": 1})
+    );
     let last = json!({
         "replicas": 3, "fullyLabeledReplicas": 3, "readyReplicas": 3, "availableReplicas": 3, "terminatingReplicas": 0,
         "observedGeneration": 1,
@@ -545,7 +652,12 @@ fn statuses_as_they_are_stored() {
     let name = world.names(&REPLICA_SET).remove(0);
     let expect = [
         json!(["Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability."]),
-        json!(["Progressing", "True", "NewReplicaSetAvailable", format!("ReplicaSet \"{name}\" has successfully progressed.")]),
+        json!([
+            "Progressing",
+            "True",
+            "NewReplicaSetAvailable",
+            format!("ReplicaSet \"{name}\" has successfully progressed.")
+        ]),
     ];
     assert_eq!(words, expect);
 }

@@ -43,8 +43,7 @@ impl World {
         let controllers = Controllers::new(store.clone(), seed);
         let now = "2026-01-01T12:00:00Z".parse().unwrap();
         let pace = Pace { start: 1, end: 2 };
-        let mut world =
-            Self { store, now, pace, controllers, ages: HashMap::new(), next_address: 1, recorded_from: 0 };
+        let mut world = Self { store, now, pace, controllers, ages: HashMap::new(), next_address: 1, recorded_from: 0 };
         world.step();
         world.recorded_from = world.store.version();
         world
@@ -142,8 +141,8 @@ impl World {
             .update(key, |object| {
                 let before = object.clone();
                 change(object);
-                let annotated = key.kind == &DEPLOYMENT
-                    && before["metadata"]["annotations"] != object["metadata"]["annotations"];
+                let annotated =
+                    key.kind == &DEPLOYMENT && before["metadata"]["annotations"] != object["metadata"]["annotations"];
                 if key.kind.has_generation && (before["spec"] != object["spec"] || annotated) {
                     let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
                     object["metadata"]["generation"] = (generation + 1).into();
@@ -201,8 +200,7 @@ impl World {
         let line = |change: &Change| {
             let message = change.object["message"].as_str().unwrap();
             let count = change.object["count"].as_i64().unwrap();
-            let message =
-                letters.iter().fold(message.to_owned(), |text, (name, letter)| text.replace(name, letter));
+            let message = letters.iter().fold(message.to_owned(), |text, (name, letter)| text.replace(name, letter));
             let message = message.replace("Scaled ", "").replace("replica set ", "");
             if count == 1 { message } else { format!("{message} x{count}") }
         };
@@ -251,8 +249,7 @@ impl World {
             format!("{reason} {available}").trim().to_owned()
         };
         let changes = self.changes_of(&DEPLOYMENT);
-        let mut lines: Vec<String> =
-            changes.iter().filter(|change| change.verb != Verb::Deleted).map(line).collect();
+        let mut lines: Vec<String> = changes.iter().filter(|change| change.verb != Verb::Deleted).map(line).collect();
         lines.dedup();
         lines
     }
