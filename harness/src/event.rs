@@ -19,6 +19,9 @@ impl Offset {
     /// The run's start.
     pub const ZERO: Self = Self(0);
 
+    /// Later than anything that happens.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// From a duration since the start; saturates after 584 years.
     #[must_use]
     pub fn from_duration(since_start: Duration) -> Self {

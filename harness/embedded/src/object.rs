@@ -46,6 +46,12 @@ pub fn uid(object: &Value) -> &str {
     object["metadata"]["uid"].as_str().unwrap_or_default()
 }
 
+/// `metadata.resourceVersion`, or the empty string.
+#[must_use]
+pub fn resource_version(object: &Value) -> &str {
+    object["metadata"]["resourceVersion"].as_str().unwrap_or_default()
+}
+
 /// Whether a graceful deletion of the object has begun.
 #[must_use]
 pub fn is_terminating(object: &Value) -> bool {
@@ -75,4 +81,25 @@ pub fn timestamp() -> String {
 #[must_use]
 pub fn format_timestamp(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Counts `metadata.generation` up where the change calls for it, as the kind's strategy
+/// does: on everything but metadata and status, and on a Deployment's annotations.
+pub fn count_generation(kind: &'static crate::kinds::Kind, before: &Value, after: &mut Value) {
+    if !kind.has_generation {
+        return;
+    }
+    let meaning = |object: &Value| {
+        let mut fields = object.as_object().cloned().unwrap_or_default();
+        for unmeant in ["metadata", "status", "kind", "apiVersion"] {
+            fields.remove(unmeant);
+        }
+        fields
+    };
+    let noted =
+        *kind == crate::kinds::DEPLOYMENT && before["metadata"]["annotations"] != after["metadata"]["annotations"];
+    if noted || meaning(before) != meaning(after) {
+        let generation = before["metadata"]["generation"].as_i64().unwrap_or_default();
+        after["metadata"]["generation"] = (generation + 1).into();
+    }
 }

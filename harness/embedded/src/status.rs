@@ -21,7 +21,7 @@ pub struct Cause {
 pub struct Status {
     /// The HTTP code.
     pub code: u16,
-    /// `NotFound`, `Conflict`, …
+    /// `NotFound`, `Conflict`, …; absent in the body when empty.
     pub reason: &'static str,
     /// The sentence a client shows.
     pub message: String,
@@ -64,18 +64,59 @@ impl Status {
     /// 422 with one cause a field; several are listed as the API server lists them.
     #[must_use]
     pub fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Self {
+        Self::invalid_options(kind.group, kind.kind, name, causes)
+    }
+
+    /// [`Status::invalid`] for what is no stored kind, such as `ListOptions`.
+    #[must_use]
+    pub fn invalid_options(group: &str, kind: &str, name: &str, causes: &[Cause]) -> Self {
         let each: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let listed = if each.len() == 1 { each[0].clone() } else { format!("[{}]", each.join(", ")) };
-        let label = if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) };
+        let label = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let mut status = Self::new(422, "Invalid", format!("{label} \"{name}\" is invalid: {listed}"));
-        status.details = json!({
-            "name": name, "group": kind.group, "kind": kind.kind,
-            "causes": causes.iter().map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field})).collect::<Vec<_>>(),
-        });
-        if kind.group.is_empty() {
-            status.details.as_object_mut().expect("details is an object").remove("group");
+        let causes: Vec<Value> = causes
+            .iter()
+            .map(|cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}))
+            .collect();
+        status.details = json!({"causes": causes});
+        for (key, text) in [("name", name), ("group", group), ("kind", kind)] {
+            if !text.is_empty() {
+                status.details[key] = text.into();
+            }
         }
         status
+    }
+
+    /// 404 for a resource that is not served.
+    #[must_use]
+    pub fn unknown_resource() -> Self {
+        Self { details: json!({}), ..Self::new(404, "NotFound", "the server could not find the requested resource") }
+    }
+
+    /// 405.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self { details: json!({}), ..Self::new(405, "MethodNotAllowed", message) }
+    }
+
+    /// 403 with the sentence after `is forbidden: `.
+    #[must_use]
+    pub fn forbidden(kind: &Kind, name: &str, why: &str) -> Self {
+        let message = format!("{} \"{name}\" is forbidden: {why}", kind.qualified());
+        Self::about(kind, name, 403, "Forbidden", message)
+    }
+
+    /// 503 with the given sentence.
+    #[must_use]
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(503, "ServiceUnavailable", message)
+    }
+
+    /// 500 without a reason, as the API server answers where its own code returns a plain error.
+    #[must_use]
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
     }
 
     /// The JSON body.
@@ -83,8 +124,11 @@ impl Status {
     pub fn body(&self) -> Value {
         let mut body = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            body["reason"] = self.reason.into();
+        }
         if !self.details.is_null() {
             body["details"] = self.details.clone();
         }

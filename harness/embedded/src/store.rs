@@ -6,7 +6,7 @@
 //! closure given to [`Store::update`] sees the newest object and never conflicts.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -100,21 +100,51 @@ impl Store {
     #[must_use]
     pub fn list(&self, kind: &'static Kind, namespace: Option<&str>) -> (Vec<Arc<Value>>, u64) {
         let inner = self.lock();
-        let from = (kind.group, kind.plural, namespace.unwrap_or_default().to_owned(), String::new());
-        let objects = inner
-            .objects
-            .range(from..)
-            .take_while(|((group, plural, ns, _), _)| {
-                *group == kind.group
-                    && *plural == kind.plural
-                    && namespace.is_none_or(|wanted| wanted.is_empty() || ns == wanted)
-            })
-            .map(|(_, object)| Arc::clone(object))
-            .collect();
+        let objects = inner.range(kind, namespace).into_values().collect();
         (objects, inner.version)
     }
 
-    /// Adds an object; sets uid, creationTimestamp and resourceVersion where absent.
+    /// The objects of [`Store::list`] as they were at an earlier resource version.
+    ///
+    /// # Errors
+    /// [`Expired`] where the history no longer reaches back that far.
+    pub fn list_at(
+        &self,
+        kind: &'static Kind,
+        namespace: Option<&str>,
+        version: u64,
+    ) -> Result<Vec<Arc<Value>>, Expired> {
+        let inner = self.lock();
+        if version < inner.forgotten {
+            return Err(Expired { asked: version, oldest: inner.forgotten });
+        }
+        let mut objects = inner.range(kind, namespace);
+        // Later changes are undone, newest first.
+        for change in inner.history.iter().rev().take_while(|change| change.version > version) {
+            let elsewhere = namespace.is_some_and(|ns| !ns.is_empty() && ns != object::namespace(&change.object));
+            if *change.kind != *kind || elsewhere {
+                continue;
+            }
+            let place = (object::namespace(&change.object).to_owned(), object::name(&change.object).to_owned());
+            match &change.previous {
+                Some(previous) => objects.insert(place, Arc::clone(previous)),
+                None => objects.remove(&place),
+            };
+        }
+        Ok(objects.into_values().collect())
+    }
+
+    /// A second store with the same objects: what happens there is not seen here.
+    /// A dry run works on one.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let inner = self.lock();
+        let version = inner.version;
+        let copy = Inner { version, objects: inner.objects.clone(), history: VecDeque::new(), forgotten: version };
+        Self { inner: Arc::new(Mutex::new(copy)), version: watch::Sender::new(version) }
+    }
+
+    /// Adds an object; sets kind, apiVersion, uid, creationTimestamp and resourceVersion where absent.
     ///
     /// # Errors
     /// `AlreadyExists` where the key is taken.
@@ -128,6 +158,10 @@ impl Store {
                 return Err(status);
             }
             return Err(Status::already_exists(kind, &key.name));
+        }
+        if let Some(fields) = object.as_object_mut() {
+            fields.entry("apiVersion").or_insert_with(|| kind.api_version().into());
+            fields.entry("kind").or_insert_with(|| kind.kind.into());
         }
         let metadata = object["metadata"].as_object_mut().expect("an object with a name has metadata");
         metadata.entry("uid").or_insert_with(|| new_uid().into());
@@ -194,11 +228,25 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no code panics while it holds the store")
+        // A closure that panicked worked on a copy, so the objects are whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
+    fn range(&self, kind: &'static Kind, namespace: Option<&str>) -> BTreeMap<(String, String), Arc<Value>> {
+        let from = (kind.group, kind.plural, namespace.unwrap_or_default().to_owned(), String::new());
+        self.objects
+            .range(from..)
+            .take_while(|((group, plural, ns, _), _)| {
+                *group == kind.group
+                    && *plural == kind.plural
+                    && namespace.is_none_or(|wanted| wanted.is_empty() || ns == wanted)
+            })
+            .map(|((_, _, ns, name), object)| ((ns.clone(), name.clone()), Arc::clone(object)))
+            .collect()
+    }
+
     fn put(
         &mut self,
         newest: &watch::Sender<u64>,

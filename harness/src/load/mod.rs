@@ -1,1 +1,12 @@
-//! Stub.
+//! Load on an open schedule: HTTP requests and held WebSockets, through the Service.
+
+pub mod generator;
+pub(crate) mod requests;
+pub(crate) mod sockets;
+pub mod tally;
+
+use std::time::Duration;
+
+/// A request without a complete 2xx this long after its intended start is lost; a socket
+/// that is not back this long after its end is lost.
+pub const LOST_AFTER: Duration = Duration::from_secs(2);

@@ -1,10 +1,21 @@
 //! kubectl command lines, as they stand in a runbook, as values.
+//!
+//! The harness carries a command out itself, so that a rehearsal needs no kubectl
+//! and no shell. Whatever is not understood in full is refused by name: a flag that
+//! is skipped over would rehearse another command than the one in the runbook.
 
+use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use super::words::{WordsError, words};
 use crate::scenario::plan::WorkloadRef;
+
+/// What can be carried out, for hints.
+pub const UNDERSTOOD: &str = "understood are `kubectl rollout restart KIND/NAME`, `kubectl rollout undo KIND/NAME \
+                              [--to-revision=N]`, `kubectl scale KIND/NAME --replicas=N` and `kubectl delete pod NAME`, \
+                              each with `-n NAMESPACE`";
 
 /// A runbook command that the harness can carry out itself.
 ///
@@ -15,6 +26,8 @@ pub struct Command {
     pub text: String,
     /// What it does.
     pub action: Action,
+    /// The namespace it names; absent where it goes by the context.
+    pub namespace: Option<String>,
 }
 
 /// What a command does.
@@ -22,6 +35,13 @@ pub struct Command {
 pub enum Action {
     /// `kubectl rollout restart KIND/NAME`.
     RolloutRestart(WorkloadRef),
+    /// `kubectl rollout undo KIND/NAME [--to-revision=N]`.
+    RolloutUndo {
+        /// Which workload.
+        workload: WorkloadRef,
+        /// To which revision; the one before the current one where absent.
+        to_revision: Option<u64>,
+    },
     /// `kubectl scale KIND/NAME --replicas=N`.
     Scale {
         /// Which workload.
@@ -36,11 +56,110 @@ pub enum Action {
     },
 }
 
-impl FromStr for Command {
-    type Err = String;
+/// A command line that the harness cannot carry out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// It is no list of words.
+    #[error(transparent)]
+    Words(#[from] WordsError),
+    /// It is not kubectl's.
+    #[error("`{0}` is not kubectl: {UNDERSTOOD}")]
+    NotKubectl(String),
+    /// kubectl knows it, the harness does not.
+    #[error("`kubectl {0}` cannot be carried out here: {UNDERSTOOD}")]
+    Verb(String),
+    /// A flag that would change what the command does.
+    #[error("flag `{flag}` of `kubectl{}{verb}` is not understood; {UNDERSTOOD}", if verb.is_empty() { "" } else { " " })]
+    Flag {
+        /// The flag, with its dashes.
+        flag: String,
+        /// The command it was given to; empty where it stands before one.
+        verb: String,
+    },
+    /// A flag that stands twice.
+    #[error("flag `{0}` is given twice")]
+    Twice(String),
+    /// A flag without its value, or with one that is no number.
+    #[error("flag `{flag}` needs {needs}, not `{value}`")]
+    Value {
+        /// The flag, with its dashes.
+        flag: String,
+        /// What it needs.
+        needs: &'static str,
+        /// What it has.
+        value: String,
+    },
+    /// A flag that must be there.
+    #[error("`kubectl {verb}` needs `{flag}`")]
+    Absent {
+        /// The command.
+        verb: &'static str,
+        /// The flag.
+        flag: &'static str,
+    },
+    /// Not exactly one object.
+    #[error("`kubectl {verb}` needs {needs}, not `{given}`")]
+    Object {
+        /// The command.
+        verb: &'static str,
+        /// What it needs.
+        needs: &'static str,
+        /// What was given instead.
+        given: String,
+    },
+}
 
-    fn from_str(_text: &str) -> Result<Self, String> {
-        Err("stub".to_owned())
+impl FromStr for Command {
+    type Err = CommandError;
+
+    fn from_str(text: &str) -> Result<Self, CommandError> {
+        let words = words(text)?;
+        let Some((program, rest)) = words.split_first() else {
+            return Err(CommandError::NotKubectl(String::new()));
+        };
+        if program != "kubectl" {
+            return Err(CommandError::NotKubectl(program.clone()));
+        }
+        let mut line = Line::read(rest)?;
+        let namespace = line.take(&["--namespace", "-n"])?;
+        let action = line.action()?;
+        line.nothing_left()?;
+        Ok(Self { text: text.trim().to_owned(), action, namespace })
+    }
+}
+
+impl Command {
+    /// The command in its plainest form.
+    #[must_use]
+    pub fn new(action: Action, namespace: Option<String>) -> Self {
+        let mut text = format!("kubectl {action}");
+        if let Some(namespace) = &namespace {
+            text.push_str(" -n ");
+            text.push_str(namespace);
+        }
+        Self { text, action, namespace }
+    }
+}
+
+/// The text as written.
+impl fmt::Display for Command {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+/// kubectl's words for it, without `kubectl` and without a namespace.
+impl fmt::Display for Action {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RolloutRestart(workload) => write!(formatter, "rollout restart {workload}"),
+            Self::RolloutUndo { workload, to_revision: None } => write!(formatter, "rollout undo {workload}"),
+            Self::RolloutUndo { workload, to_revision: Some(revision) } => {
+                write!(formatter, "rollout undo {workload} --to-revision={revision}")
+            }
+            Self::Scale { workload, replicas } => write!(formatter, "scale {workload} --replicas={replicas}"),
+            Self::DeletePod { name } => write!(formatter, "delete pod {name}"),
+        }
     }
 }
 
@@ -54,4 +173,152 @@ impl<'de> Deserialize<'de> for Command {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
+}
+
+/// The flags that take a value; every other flag is refused where it stands.
+const WITH_VALUE: [&str; 4] = ["--namespace", "-n", "--replicas", "--to-revision"];
+
+/// A command line without its program: flags taken out, the rest in order.
+struct Line {
+    plain: Vec<String>,
+    flags: Vec<(String, String)>,
+}
+
+impl Line {
+    fn read(words: &[String]) -> Result<Self, CommandError> {
+        let mut line = Self { plain: Vec::new(), flags: Vec::new() };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if !word.starts_with('-') || word == "-" {
+                line.plain.push(word.clone());
+                continue;
+            }
+            let (flag, value) = split_flag(word);
+            // Whether the next word is its value cannot be known, so neither can the verb.
+            if line.plain.is_empty() && !WITH_VALUE.contains(&flag.as_str()) {
+                return Err(CommandError::Flag { flag, verb: String::new() });
+            }
+            let value = match value {
+                Some(value) => value,
+                None if WITH_VALUE.contains(&flag.as_str()) => words.next().cloned().unwrap_or_default(),
+                None => String::new(),
+            };
+            line.flags.push((flag, value));
+        }
+        Ok(line)
+    }
+
+    /// The value of a flag with several spellings, the long one first.
+    fn take(&mut self, spellings: &[&str]) -> Result<Option<String>, CommandError> {
+        let Some(place) = self.flags.iter().position(|(flag, _)| spellings.contains(&flag.as_str())) else {
+            return Ok(None);
+        };
+        let (flag, value) = self.flags.remove(place);
+        if self.flags.iter().any(|(other, _)| spellings.contains(&other.as_str())) {
+            return Err(CommandError::Twice(flag));
+        }
+        if value.is_empty() || value.starts_with('-') {
+            return Err(CommandError::Value { flag, needs: "a value", value });
+        }
+        Ok(Some(value))
+    }
+
+    fn number<N: FromStr>(&mut self, flag: &'static str) -> Result<Option<N>, CommandError> {
+        self.take(&[flag])?
+            .map(|value| {
+                let wrong = |value| CommandError::Value { flag: flag.to_owned(), needs: "a number from 0 up", value };
+                value.parse().map_err(|_| wrong(value))
+            })
+            .transpose()
+    }
+
+    fn action(&mut self) -> Result<Action, CommandError> {
+        let words: Vec<&str> = self.plain.iter().map(String::as_str).collect();
+        match words.as_slice() {
+            ["rollout", "restart", object @ ..] => workload("rollout restart", object).map(Action::RolloutRestart),
+            ["rollout", "undo", object @ ..] => {
+                let workload = workload("rollout undo", object)?;
+                // kubectl's own default, 0, means the revision before.
+                let to_revision = self.number("--to-revision")?.filter(|revision| *revision != 0);
+                Ok(Action::RolloutUndo { workload, to_revision })
+            }
+            ["scale", object @ ..] => {
+                let workload = workload("scale", object)?;
+                let replicas = self.number("--replicas")?;
+                let replicas = replicas.ok_or(CommandError::Absent { verb: "scale", flag: "--replicas" })?;
+                Ok(Action::Scale { workload, replicas })
+            }
+            ["delete", object @ ..] if is_pod(object) => pod(object),
+            ["rollout" | "delete", second, ..] => Err(CommandError::Verb(format!("{} {second}", words[0]))),
+            [verb, ..] => Err(CommandError::Verb((*verb).to_owned())),
+            [] => Err(CommandError::Verb(String::new())),
+        }
+    }
+
+    fn nothing_left(self) -> Result<(), CommandError> {
+        match self.flags.into_iter().next() {
+            None => Ok(()),
+            Some((flag, _)) => {
+                let verb = self.plain.iter().take_while(|word| !word.contains('/')).take(2);
+                Err(CommandError::Flag { flag, verb: verb.map(String::as_str).collect::<Vec<_>>().join(" ") })
+            }
+        }
+    }
+}
+
+/// `--flag=value`, `-n=value` and `-nvalue` taken apart, as kubectl's flag library does.
+fn split_flag(word: &str) -> (String, Option<String>) {
+    if let Some((flag, value)) = word.split_once('=') {
+        return (flag.to_owned(), Some(value.to_owned()));
+    }
+    match word.strip_prefix("-n") {
+        Some(value) if !value.is_empty() => ("-n".to_owned(), Some(value.to_owned())),
+        _ => (word.to_owned(), None),
+    }
+}
+
+/// `deployment/backend`, `deployment.apps/backend` or `deployment backend`.
+fn workload(verb: &'static str, object: &[&str]) -> Result<WorkloadRef, CommandError> {
+    let wrong =
+        || CommandError::Object { verb, needs: "one `deployment/NAME` or `statefulset/NAME`", given: object.join(" ") };
+    let (kind, name) = match object {
+        [one] => one.split_once('/').ok_or_else(wrong)?,
+        [kind, name] => (*kind, *name),
+        _ => return Err(wrong()),
+    };
+    if !is_name(name) {
+        return Err(wrong());
+    }
+    let kind = kind.strip_suffix(".apps").unwrap_or(kind);
+    format!("{kind}/{name}").parse().map_err(|_| wrong())
+}
+
+fn is_pod(object: &[&str]) -> bool {
+    let first = object.first().copied().unwrap_or_default();
+    matches!(first.split('/').next(), Some("pod" | "pods" | "po"))
+}
+
+/// `pod NAME` or `pod/NAME`.
+fn pod(object: &[&str]) -> Result<Action, CommandError> {
+    let name = match object {
+        [one] => one.split_once('/').map(|(_, name)| name),
+        [kind, name] if !kind.contains('/') => Some(*name),
+        _ => None,
+    };
+    match name {
+        Some(name) if is_name(name) => Ok(Action::DeletePod { name: name.to_owned() }),
+        _ => {
+            let given = object.join(" ");
+            Err(CommandError::Object { verb: "delete pod", needs: "one pod by name", given })
+        }
+    }
+}
+
+/// Names of pods and workloads: DNS subdomains. It keeps placeholders such as `<pod-name>` out.
+fn is_name(name: &str) -> bool {
+    let inner = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    name.len() <= 253
+        && name.bytes().all(|letter| inner(letter) || letter == b'-' || letter == b'.')
+        && name.bytes().next().is_some_and(inner)
+        && name.bytes().last().is_some_and(inner)
 }

@@ -1,9 +1,23 @@
 //! Checks: what to look at. One file a kind; a sample is one timed, read-only look.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::event::PodFacts;
 use crate::scenario::plan::WorkloadRef;
+
+pub mod door;
+pub(crate) mod http;
+pub mod judge;
+pub(crate) mod redis;
+pub mod sampler;
+pub mod schedule;
+pub(crate) mod websocket;
+
+/// The pods of the namespace, as a watch last saw them.
+pub type Pods = Arc<[PodFacts]>;
 
 /// What to look at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

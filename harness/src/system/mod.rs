@@ -1,27 +1,61 @@
 //! What the engine drives: a live cluster, or a script in virtual time.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::{PodFacts, What};
+use crate::event::{Offset, PodFacts, What};
 use crate::fault::{Fault, Receipt};
 use crate::runbook::command::Command;
-use crate::scenario::plan::Plan;
+use crate::scenario::plan::{CheckName, Plan};
 
 pub mod live;
 pub mod scripted;
 
-/// What an observation adds to the record: samples, pod sightings, load seconds, notes.
+/// Where an observer puts what it sees. Bounded: the engine makes it.
+pub type Observations = mpsc::Sender<Observation>;
+
+/// What an observer sees.
 ///
 /// The observer stamps what it saw with its own offsets (a [`crate::event::Sample`] has
 /// three); the engine stamps the event itself when it takes it in.
-pub type Observations = mpsc::Sender<What>;
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// Goes into the record as it is: samples, pod sightings, load seconds, notes.
+    Record(What),
+    /// One request of the load: the baseline compares them one by one, the record has seconds.
+    Request(Request),
+}
+
+/// How one request of the load went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// When the schedule wanted it sent.
+    pub intended: Offset,
+    /// Time from there to its complete 2xx; absent where there was none in time.
+    pub latency: Option<Duration>,
+}
 
 /// How fast observing goes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rate {
     /// 1.0 is the plan's rate, 0.25 a quarter of it, 0.0 load and pod watch only.
     pub factor: f64,
+    /// Checks that turned out to be costly at the baseline.
+    pub costly: BTreeSet<CheckName>,
+    /// Whether a light load of the observer's own runs where the plan has none: the
+    /// baseline has nothing to compare otherwise. It is not part of the record.
+    pub light_load: bool,
+}
+
+impl Rate {
+    /// The plan's rate.
+    #[must_use]
+    pub const fn full() -> Self {
+        Self { factor: 1.0, costly: BTreeSet::new(), light_load: false }
+    }
 }
 
 /// A system that can be looked at, broken, and put right.
@@ -65,4 +99,17 @@ pub struct SystemError {
     pub message: String,
     /// Whether trying again can help: weather, not a verdict.
     pub transient: bool,
+}
+
+impl SystemError {
+    /// A refusal of the Kubernetes API, and whether it is weather: no connection, 429, 5xx.
+    #[must_use]
+    pub fn from_api(doing: &str, error: &kube::Error) -> Self {
+        let transient = match error {
+            kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+            kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+            _ => false,
+        };
+        Self { message: format!("{doing}: {error}"), transient }
+    }
 }

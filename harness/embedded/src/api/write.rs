@@ -1,0 +1,419 @@
+//! Changes of one object: update, patch, server-side apply; of the object or of its status.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use serde_json::Value;
+
+use crate::api::Api;
+use crate::api::body::{self, Decoded};
+use crate::api::create::{Ownership, check_namespace, create_object};
+use crate::api::options::{FieldValidation, WriteOptions, invalid};
+use crate::api::place::Place;
+use crate::api::respond::{self, Answer};
+use crate::api::services;
+use crate::api::view::View;
+use crate::controllers;
+use crate::kinds::{self, Kind};
+use crate::object::{self, Key};
+use crate::shape::{self, apply, patch};
+use crate::status::{Cause, Status};
+
+/// How often a change is computed again because somebody else was faster.
+const ATTEMPTS_MAX: usize = 64;
+
+/// A change as the client sent it.
+#[derive(Debug, Clone)]
+pub(super) enum Edit {
+    /// `PUT`: this is the object.
+    Replace(Decoded),
+    /// RFC 7386.
+    Merge(Value),
+    /// RFC 6902.
+    Json(Value),
+    Strategic(Value),
+    Apply(Value),
+}
+
+/// `PUT` and `PATCH` of an object, or of its status.
+pub(super) async fn write(
+    api: &Api,
+    place: &Place,
+    options: &WriteOptions,
+    view: View,
+    edit: &Edit,
+) -> Result<Answer, Status> {
+    let written = change(api, place, options, edit).await?;
+    let code = if written.created { 201 } else { 200 };
+    let mut answer = respond::object(code, view.encoding, &view.one(place.kind, &written.object)?);
+    respond::warn(answer.headers_mut(), &written.warnings);
+    Ok(answer)
+}
+
+/// Reads a `PUT`'s body.
+pub(super) fn replacement(kind: &'static Kind, headers: &HeaderMap, bytes: &[u8]) -> Result<Edit, Status> {
+    body::decode_object(kind, body::media_type(headers), bytes).map(Edit::Replace)
+}
+
+/// Reads a `PATCH`'s body by its media type.
+pub(super) fn patch_of(headers: &HeaderMap, options: &WriteOptions, bytes: &Bytes) -> Result<Edit, Status> {
+    let media_type = body::media_type(headers);
+    let json = || {
+        let decoded = body::decode_json(bytes);
+        decoded.map(|decoded| decoded.value).map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))
+    };
+    let edit = match media_type {
+        "application/merge-patch+json" => Edit::Merge(json()?),
+        "application/json-patch+json" => Edit::Json(json()?),
+        "application/strategic-merge-patch+json" => Edit::Strategic(json()?),
+        "application/apply-patch+yaml" => {
+            let intent = body::decode_yaml(bytes);
+            Edit::Apply(intent.map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?.value)
+        }
+        _ => {
+            let details = serde_json::json!({});
+            let status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+            return Err(Status { details, ..status });
+        }
+    };
+    let wrong = |found: &str, wanted: &str| {
+        let message = format!("error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}");
+        Err(Status::bad_request(message))
+    };
+    let option = |reason, field, message: &str| Err(invalid("PatchOptions", reason, field, message));
+    match &edit {
+        Edit::Merge(value) | Edit::Strategic(value) if value.is_array() => wrong("array", "map[string]interface {}"),
+        Edit::Merge(value) | Edit::Strategic(value) if !value.is_object() => wrong("value", "map[string]interface {}"),
+        Edit::Json(value) if value.is_object() => wrong("object", "[]handlers.jsonPatchOp"),
+        Edit::Json(value) if !value.is_array() => wrong("value", "[]handlers.jsonPatchOp"),
+        Edit::Apply(_) if !options.manager_given => {
+            option("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
+        }
+        Edit::Apply(_) => Ok(edit),
+        _ if options.force.is_some() => {
+            option("FieldValueForbidden", "force", "Forbidden: may not be specified for non-apply patch")
+        }
+        _ => Ok(edit),
+    }
+}
+
+/// What a change led to.
+pub(super) struct Written {
+    pub(super) object: Arc<Value>,
+    pub(super) created: bool,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Computes the change on the newest object and stores it, again if another writer was faster.
+pub(super) async fn change(api: &Api, place: &Place, options: &WriteOptions, edit: &Edit) -> Result<Written, Status> {
+    let key = place.key();
+    let _turn = if *key.kind == kinds::SERVICE { Some(api.services.lock().await) } else { None };
+    for _ in 0..ATTEMPTS_MAX {
+        let Some(before) = api.store.get(&key) else {
+            match edit {
+                Edit::Apply(intent) if place.subresource.is_none() => {
+                    drop(_turn);
+                    return create_applied(api, place, options, intent).await;
+                }
+                _ => return Err(Status::not_found(key.kind, &key.name)),
+            }
+        };
+        let Changed { mut after, warnings } = compute(place, options, edit, &before)?;
+        if *key.kind == kinds::SERVICE && place.subresource.is_none() {
+            services::allocate(api, Some(&before), &mut after, options.dry_run).await?;
+        }
+        if options.dry_run {
+            return Ok(Written { object: Arc::new(after), created: false, warnings });
+        }
+        if let Some(object) = commit(api, &key, &before, after)? {
+            controllers::finish_deletion(&api.store, &key);
+            return Ok(Written { object, created: false, warnings });
+        }
+    }
+    Err(stale(&key))
+}
+
+/// Stores the object, or nothing where it is no longer what the change was computed from.
+fn commit(api: &Api, key: &Key, before: &Value, after: Value) -> Result<Option<Arc<Value>>, Status> {
+    let mut current = true;
+    let stored = api.store.update(key, |now| {
+        current = object::resource_version(now) == object::resource_version(before)
+            && object::uid(now) == object::uid(before);
+        if current {
+            *now = after;
+        }
+        Ok(())
+    });
+    match stored {
+        Ok(object) if current => Ok(Some(object)),
+        Ok(_) => Ok(None),
+        Err(status) if status.code == 404 => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
+async fn create_applied(api: &Api, place: &Place, options: &WriteOptions, intent: &Value) -> Result<Written, Status> {
+    let key = place.key();
+    let intent = check_intent(place, intent, None)?;
+    let object = apply::apply(key.kind, None, &intent, &options.manager, options.force.unwrap_or(false))?;
+    let object = create_object(api, place, object, options, Ownership::Keep).await?;
+    let warnings = shape::warnings(key.kind, &object);
+    Ok(Written { object, created: true, warnings })
+}
+
+/// An object as a change leaves it.
+#[derive(Debug)]
+struct Changed {
+    after: Value,
+    warnings: Vec<String>,
+}
+
+/// The change, as a pure function of the object before it.
+fn compute(place: &Place, options: &WriteOptions, edit: &Edit, before: &Value) -> Result<Changed, Status> {
+    let kind = place.kind;
+    let mut duplicates = &[][..];
+    let mut applied = false;
+    let mut after = match edit {
+        Edit::Replace(decoded) => {
+            duplicates = &decoded.duplicates;
+            decoded.value.clone()
+        }
+        Edit::Merge(patch) => patch::merge(before, patch)?,
+        Edit::Json(patch) => patch::json(before, patch)?,
+        Edit::Strategic(patch) => patch::strategic(kind, before, patch)?,
+        Edit::Apply(intent) => {
+            applied = true;
+            let intent = check_intent(place, intent, Some(before))?;
+            apply::apply(kind, Some(before), &intent, &options.manager, options.force.unwrap_or(false))?
+        }
+    };
+    if let Err(why) = body::check_metadata(kind, &mut after) {
+        return Err(undecodable(kind, edit, &after, &why));
+    }
+    body::check_kind(kind, &after).map_err(|(_, why)| undecodable(kind, edit, &after, &why))?;
+    check_identity(place, edit, before, &after)?;
+    let shown = (options.validation == FieldValidation::Strict).then(|| after.clone());
+    let mut warnings = body::prune(kind, &mut after, duplicates, options.validation)
+        .map_err(|why| undecodable(kind, edit, shown.as_ref().unwrap_or(before), &why))?;
+    let after = settle(place, options, edit, before, after, applied)?;
+    warnings.extend(shape::warnings(kind, &after));
+    Ok(Changed { after, warnings })
+}
+
+/// Checks names and versions that the change states against the object.
+fn check_identity(place: &Place, edit: &Edit, before: &Value, after: &Value) -> Result<(), Status> {
+    let key = place.key();
+    let name = object::name(after);
+    let given = |text: &str| !text.is_empty();
+    if given(name) && name != key.name {
+        return Err(misnamed(name, &key.name));
+    }
+    if place.namespace.is_some() {
+        check_namespace(&key.namespace, after)?;
+    }
+    let (uid, had) = (object::uid(after), object::uid(before));
+    if given(uid) && uid != had {
+        return Err(match edit {
+            Edit::Replace(_) => Status::conflict(
+                key.kind,
+                &key.name,
+                &format!(
+                    "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
+                 Precondition failed: UID in precondition: {uid}, UID in object meta: {had}",
+                    storage_key(&key)
+                ),
+            ),
+            _ => {
+                let message = format!("Invalid value: \"{uid}\": field is immutable");
+                let cause = Cause { reason: "FieldValueInvalid", message, field: "metadata.uid".to_owned() };
+                Status::invalid(key.kind, &key.name, &[cause])
+            }
+        });
+    }
+    let version = object::resource_version(after);
+    if given(version) && version != object::resource_version(before) {
+        return Err(stale(&key));
+    }
+    Ok(())
+}
+
+/// Keeps what a client cannot change, fills in defaults, checks, counts the generation and the owners.
+fn settle(
+    place: &Place,
+    options: &WriteOptions,
+    edit: &Edit,
+    before: &Value,
+    after: Value,
+    applied: bool,
+) -> Result<Value, Status> {
+    let kind = place.kind;
+    let disowned = disowns(&after);
+    let mut after = match place.subresource.as_deref() {
+        None => whole(kind, before, after, applied),
+        Some("finalize") => part(before, after, "spec"),
+        Some(_) => part(before, after, "status"),
+    };
+    check_finalizers(kind, before, &after)?;
+    if place.subresource.is_none() {
+        shape::fill_defaults(kind, &mut after);
+        shape::check_update(kind, before, &after).map_err(|status| match edit {
+            // A value of a wrong type that a patch brought in is the patch's fault.
+            Edit::Merge(_) | Edit::Json(_) | Edit::Strategic(_) if status.code == 400 => {
+                undecodable(kind, edit, &after, status.message.split("handled as a ").last().unwrap_or_default())
+            }
+            _ => status,
+        })?;
+        object::count_generation(kind, before, &mut after);
+    }
+    if applied {
+        return Ok(after);
+    }
+    if disowned {
+        take_metadata(&mut after, "managedFields");
+        return Ok(after);
+    }
+    if after == *before {
+        return Ok(after);
+    }
+    apply::track_update(kind, Some(before), &mut after, &options.manager, place.subresource.as_deref());
+    Ok(after)
+}
+
+/// The whole object, but with the server's own metadata and, where it is a subresource, the status of before.
+fn whole(kind: &Kind, before: &Value, mut after: Value, applied: bool) -> Value {
+    let kept = [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+        "selfLink",
+    ];
+    let kept = kept.into_iter().chain((!applied).then_some("managedFields"));
+    for name in kept {
+        match &before["metadata"][name] {
+            Value::Null => take_metadata(&mut after, name),
+            value => after["metadata"][name] = value.clone(),
+        }
+    }
+    if kind.subresources.contains(&"status") {
+        match &before["status"] {
+            Value::Null => _ = after.as_object_mut().and_then(|fields| fields.remove("status")),
+            status => after["status"] = status.clone(),
+        }
+    }
+    after
+}
+
+/// The object of before with one part taken over.
+fn part(before: &Value, mut after: Value, part: &str) -> Value {
+    let mut object = before.clone();
+    match after[part].take() {
+        Value::Null => _ = object.as_object_mut().and_then(|fields| fields.remove(part)),
+        value => object[part] = value,
+    }
+    object
+}
+
+/// An object that is being deleted gets no new finalizers.
+fn check_finalizers(kind: &Kind, before: &Value, after: &Value) -> Result<(), Status> {
+    let finalizers = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let had = finalizers(before);
+    let new: Vec<Value> = finalizers(after).into_iter().filter(|one| !had.contains(one)).collect();
+    if !object::is_terminating(before) || new.is_empty() {
+        return Ok(());
+    }
+    let new: Vec<String> = new.iter().map(Value::to_string).collect();
+    let message = format!(
+        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        new.join(", ")
+    );
+    let cause = Cause { reason: "FieldValueForbidden", message, field: "metadata.finalizers".to_owned() };
+    Err(Status::invalid(kind, object::name(before), &[cause]))
+}
+
+/// Checks what a client applies, and completes its name and namespace from the path.
+fn check_intent(place: &Place, intent: &Value, before: Option<&Value>) -> Result<Value, Status> {
+    let key = place.key();
+    let mut intent = intent.clone();
+    let (api_version, kind) = (intent["apiVersion"].as_str(), intent["kind"].as_str());
+    let (Some(api_version), Some(kind)) = (api_version, kind) else {
+        return Err(Status::bad_request("invalid object type: /, Kind="));
+    };
+    if api_version != key.kind.api_version() || kind != key.kind.kind {
+        return Err(Status::bad_request(format!("invalid object type: {api_version}, Kind={kind}")));
+    }
+    if !intent["metadata"].is_object() {
+        intent["metadata"] = Value::Object(serde_json::Map::new());
+    }
+    if !intent["metadata"]["managedFields"].is_null() {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    let name = object::name(&intent);
+    if !["", key.name.as_str()].contains(&name) {
+        return Err(misnamed(name, &key.name));
+    }
+    let unknown = shape::unknown_fields(key.kind, &intent);
+    if let Some(first) = unknown.first() {
+        let named =
+            format!("{}/{name}; {}, Kind={}", object::namespace(&intent), key.kind.api_version(), key.kind.kind);
+        let message = format!("failed to create typed patch object ({named}): .{first}: field not declared in schema");
+        return Err(Status::internal(message));
+    }
+    if place.namespace.is_some() {
+        check_namespace(&key.namespace, &intent)?;
+        intent["metadata"]["namespace"] = key.namespace.as_str().into();
+    }
+    intent["metadata"]["name"] = key.name.as_str().into();
+    let version = object::resource_version(&intent);
+    if !version.is_empty() && before.is_none_or(|before| version != object::resource_version(before)) {
+        return Err(stale(&key));
+    }
+    take_metadata(&mut intent, "resourceVersion");
+    Ok(intent)
+}
+
+/// 400 for a replacement, 422 for a patch whose result is no object of this kind.
+fn undecodable(kind: &Kind, edit: &Edit, result: &Value, why: &str) -> Status {
+    let shown = match edit {
+        Edit::Replace(_) => return body::unfit(kind, why),
+        Edit::Strategic(patch) => patch,
+        Edit::Merge(_) | Edit::Json(_) | Edit::Apply(_) => result,
+    };
+    let quoted = Value::from(shown.to_string());
+    let message = format!("Invalid value: {quoted}: {why}");
+    let cause = Cause { reason: "FieldValueInvalid", message, field: "patch".to_owned() };
+    Status::invalid_options("", "", "", &[cause])
+}
+
+/// `managedFields: []` and `[{}]` take the owners out.
+fn disowns(object: &Value) -> bool {
+    let owners = object["metadata"]["managedFields"].as_array();
+    owners.is_some_and(|owners| owners.iter().all(|owner| owner.as_object().is_some_and(serde_json::Map::is_empty)))
+}
+
+fn take_metadata(object: &mut Value, name: &str) {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove(name);
+    }
+}
+
+fn misnamed(name: &str, expected: &str) -> Status {
+    Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({expected})"))
+}
+
+fn stale(key: &Key) -> Status {
+    let why = "the object has been modified; please apply your changes to the latest version and try again";
+    Status::conflict(key.kind, &key.name, why)
+}
+
+/// The key under which Kubernetes would store the object, which it shows in one error.
+fn storage_key(key: &Key) -> String {
+    let namespace = if key.kind.namespaced { format!("{}/", key.namespace) } else { String::new() };
+    format!("/registry/{}/{namespace}{}", key.kind.plural, key.name)
+}

@@ -1,0 +1,230 @@
+//! The load of one scenario, on a thread and a runtime of its own.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use super::requests::{self, Target};
+use super::sockets::{Holder, SocketEvent};
+use super::tally::Tally;
+use crate::clock::RunClock;
+use crate::event::{Offset, What};
+use crate::sample::door::Door;
+use crate::sample::schedule::Grid;
+use crate::scenario::plan::LoadPlan;
+use crate::system::{Observation, Observations, Rate, Request, SystemError};
+
+/// Requests in flight at once: at 500 a second and 2 s until one is lost, 1,000 are normal
+/// against a system that hangs.
+pub const IN_FLIGHT_MAX: usize = 4096;
+/// A request that we are later with than this is not sent: its latency would be ours.
+pub const SLIP_MAX: Duration = Duration::from_millis(500);
+/// What sockets may tell before they are heard; beyond it they wait.
+const SOCKET_EVENTS_MAX: usize = 1024;
+/// Sockets are opened over this long, so that their handshakes are no storm.
+const SOCKETS_OPENED_OVER: Duration = Duration::from_secs(1);
+/// The baseline's own load where a plan has none, in requests a second.
+pub const LIGHT_REQUESTS_PER_SECOND: f64 = 10.0;
+/// With nothing to send the schedule is looked at this often.
+const TURN: Duration = Duration::from_secs(1);
+
+/// What the load needs.
+pub struct Generator {
+    /// How much, and at which paths.
+    pub plan: LoadPlan,
+    /// The path of the baseline's own light load; absent where the plan has no HTTP check.
+    pub light_path: Option<String>,
+    /// The run's clock.
+    pub clock: RunClock,
+    /// The Service.
+    pub door: Door,
+    /// Whether the light load is wanted.
+    pub rate: watch::Receiver<Rate>,
+    /// Where seconds and single requests go.
+    pub into: Observations,
+    /// Ends it.
+    pub cancel: CancellationToken,
+}
+
+/// What one request belongs to.
+struct Sent {
+    result: Result<Request, String>,
+    recorded: bool,
+}
+
+impl Generator {
+    /// Keeps up the load until cancelled. To be run on a runtime that nothing else uses.
+    ///
+    /// # Errors
+    /// [`SystemError`] where a task of the load crashed.
+    pub async fn run(mut self) -> Result<(), SystemError> {
+        let start = self.clock.now();
+        let mut state = State::new(start, &self.plan);
+        let (told, mut events) = mpsc::channel(SOCKET_EVENTS_MAX);
+        let mut sockets = self.hold_sockets(start, &told);
+        let mut in_flight = JoinSet::new();
+        let target = Target::new(self.door.clone(), self.plan.path.clone());
+        let light = self.light_path.take().map(|path| Target::new(self.door.clone(), path));
+        let (mut grid, mut recorded) = self.grid(start);
+        loop {
+            let now = self.clock.now();
+            let wake = grid.as_ref().map_or(now + TURN, |grid| grid.next().min(now + TURN));
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => break,
+                Some(ended) = in_flight.join_next(), if !in_flight.is_empty() => state.take_in(ended, &self.into)?,
+                Some((at, event)) = events.recv() => state.socket(at, event),
+                Some(Err(crash)) = sockets.join_next(), if !sockets.is_empty() => return Err(crashed(&crash)),
+                Ok(()) = self.rate.changed(), if !recorded => (grid, recorded) = self.grid(self.clock.now()),
+                () = sleep_until(self.clock.instant(wake)) => {
+                    let now = self.clock.now();
+                    while let Some(intended) = grid.as_mut().and_then(|grid| grid.due(now)) {
+                        let to = if recorded { Some(&target) } else { light.as_ref() };
+                        let Some(to) = to.cloned() else { break };
+                        let fresh = state.sent.is_multiple_of(2);
+                        state.sent += 1;
+                        if let Some(reason) = not_sendable(intended, now, in_flight.len()) {
+                            state.unsent(reason);
+                            continue;
+                        }
+                        let clock = self.clock;
+                        in_flight.spawn(async move {
+                            Sent { result: requests::send(to, intended, fresh, clock).await, recorded }
+                        });
+                    }
+                    state.report(now, &self.into);
+                }
+            }
+        }
+        // What is still in flight is neither good nor lost: nobody waited for it.
+        in_flight.shutdown().await;
+        sockets.shutdown().await;
+        state.finish(self.clock.now(), &self.into);
+        Ok(())
+    }
+
+    /// The schedule that is wanted now, and whether it belongs to the record.
+    fn grid(&mut self, now: Offset) -> (Option<Grid>, bool) {
+        let every = |per_second: f64| Duration::from_secs_f64(1.0 / per_second);
+        if self.plan.requests_per_second > 0.0 {
+            return (Some(Grid::new(now, every(self.plan.requests_per_second))), true);
+        }
+        let wanted = self.rate.borrow_and_update().light_load;
+        (wanted.then(|| Grid::new(now, every(LIGHT_REQUESTS_PER_SECOND))), false)
+    }
+
+    fn hold_sockets(&self, start: Offset, into: &mpsc::Sender<(Offset, SocketEvent)>) -> JoinSet<()> {
+        let mut sockets = JoinSet::new();
+        for number in 0..self.plan.sockets {
+            let holder = Holder {
+                door: self.door.clone(),
+                path: with_client_id(&self.plan.socket_path, number),
+                clock: self.clock,
+                into: into.clone(),
+            };
+            sockets.spawn(holder.hold(start + SOCKETS_OPENED_OVER * number / self.plan.sockets));
+        }
+        sockets
+    }
+}
+
+/// What keeps us from sending a request, where something does.
+fn not_sendable(intended: Offset, now: Offset, in_flight: usize) -> Option<String> {
+    if in_flight >= IN_FLIGHT_MAX {
+        return Some(format!("{IN_FLIGHT_MAX} requests are in flight already"));
+    }
+    let slip = now.since(intended);
+    (slip > SLIP_MAX).then(|| format!("our own slip of {:.3} s", slip.as_secs_f64()))
+}
+
+/// Each socket is a client of its own, unless the path says who it is.
+fn with_client_id(path: &str, number: u32) -> String {
+    if path.contains("client_id=") {
+        return path.to_owned();
+    }
+    let joint = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{joint}client_id=load-{number}")
+}
+
+struct State {
+    tally: Tally,
+    in_use: bool,
+    sent: u64,
+    unsent: u64,
+    last_unsent: String,
+}
+
+impl State {
+    fn new(start: Offset, plan: &LoadPlan) -> Self {
+        let in_use = plan.requests_per_second > 0.0 || plan.sockets > 0;
+        Self { tally: Tally::new(start), in_use, sent: 0, unsent: 0, last_unsent: String::new() }
+    }
+
+    fn take_in(&mut self, ended: Result<Sent, JoinError>, into: &Observations) -> Result<(), SystemError> {
+        let sent = ended.map_err(|crash| crashed(&crash))?;
+        match sent.result {
+            Ok(request) => {
+                if sent.recorded {
+                    self.tally.request(request.intended, request.latency);
+                }
+                // Only the baseline reads these; a full record loses one of many.
+                let _ = into.try_send(Observation::Request(request));
+            }
+            Err(reason) => self.unsent(reason),
+        }
+        Ok(())
+    }
+
+    fn unsent(&mut self, reason: String) {
+        self.unsent += 1;
+        self.last_unsent = reason;
+    }
+
+    fn socket(&mut self, at: Offset, event: SocketEvent) {
+        match event {
+            SocketEvent::Opened => self.tally.socket_opened(at),
+            SocketEvent::Ended => self.tally.socket_ended(at),
+            SocketEvent::Lost => self.tally.socket_lost(at),
+        }
+    }
+
+    fn report(&mut self, now: Offset, into: &Observations) {
+        if self.in_use {
+            for second in self.tally.complete(now) {
+                let _ = into.try_send(Observation::Record(What::Load(second)));
+            }
+        }
+    }
+
+    fn finish(mut self, now: Offset, into: &Observations) {
+        if self.in_use {
+            for second in self.tally.finish(now) {
+                let _ = into.try_send(Observation::Record(What::Load(second)));
+            }
+        }
+        if self.unsent > 0 {
+            let text = format!("{} of {} load requests were not sent: {}", self.unsent, self.sent, self.last_unsent);
+            let _ = into.try_send(Observation::Record(What::Note { text }));
+        }
+    }
+}
+
+fn crashed(crash: &JoinError) -> SystemError {
+    SystemError { message: format!("load crashed: {crash}"), transient: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_socket_is_a_client_of_its_own() {
+        let check = |path: &str, expect: &str| assert_eq!(with_client_id(path, 7), expect);
+        check("/ws", "/ws?client_id=load-7");
+        check("/ws?a=b", "/ws?a=b&client_id=load-7");
+        check("/ws?client_id=me", "/ws?client_id=me");
+    }
+}

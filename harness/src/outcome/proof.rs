@@ -1,0 +1,187 @@
+//! Did the fault take effect? Read from the record of the second channel.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::timeline::{Kind, kind};
+use crate::event::{Offset, PodFacts, Sample};
+use crate::scenario::plan::{CheckName, Plan, Proof, Role};
+
+/// One rule of the plan's proof, and when it was first met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// The rule in words.
+    pub rule: String,
+    /// When the first evidence for it was there; absent where there is none.
+    pub at: Option<Offset>,
+}
+
+/// What a proof check read on both sides of the fault.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Readings {
+    /// Of the samples sent before the fault, the newest, and whether it was good.
+    before: Option<(Offset, bool)>,
+    /// When the first bad sample sent after the fault was there.
+    failed: Option<Offset>,
+    values_before: BTreeSet<String>,
+    /// Values of samples sent after the fault, and when each was first there.
+    values_after: BTreeMap<String, Offset>,
+}
+
+/// The evidence so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Evidence {
+    rules: Vec<Proof>,
+    slow: std::time::Duration,
+    fault: Option<Offset>,
+    readings: BTreeMap<CheckName, Readings>,
+    /// The pods as they were when the fault was sent, by uid.
+    pods_before: BTreeMap<String, PodFacts>,
+    /// The first sight of each pod that was not there before.
+    replaced: Vec<(PodFacts, Offset)>,
+    /// uids of pods with another container, and when that was first seen.
+    restarted: BTreeMap<String, Offset>,
+    /// uids of pods that left, and when that was first seen.
+    left: BTreeMap<String, Offset>,
+}
+
+impl Evidence {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let proof_checks = plan.checks.iter().filter(|planned| planned.role == Role::Proof);
+        Self {
+            rules: plan.proof.clone(),
+            slow: plan.slow,
+            fault: None,
+            readings: proof_checks.map(|planned| (planned.name.clone(), Readings::default())).collect(),
+            pods_before: BTreeMap::new(),
+            replaced: Vec::new(),
+            restarted: BTreeMap::new(),
+            left: BTreeMap::new(),
+        }
+    }
+
+    /// The fault is about to be sent; the pods are as in `pods`.
+    pub(super) fn fault_sent(&mut self, at: Offset, pods: &BTreeMap<String, PodFacts>) {
+        self.fault = Some(at);
+        self.pods_before = pods.clone();
+    }
+
+    pub(super) fn sample(&mut self, sample: &Sample) {
+        let slow = self.slow;
+        let Some(readings) = self.readings.get_mut(&sample.check) else { return };
+        let kind = kind(sample, slow);
+        if kind == Kind::Missing {
+            return;
+        }
+        match self.fault {
+            Some(fault) if sample.sent >= fault => {
+                if kind == Kind::Bad {
+                    readings.failed = earliest(readings.failed, sample.done);
+                }
+                if let Some(value) = &sample.value {
+                    let first = readings.values_after.entry(value.clone()).or_insert(sample.done);
+                    *first = (*first).min(sample.done);
+                }
+            }
+            fault => {
+                readings.before = readings.before.max(Some((sample.sent, kind == Kind::Good)));
+                // An answer that came after the fault may already tell of it.
+                if fault.is_none_or(|fault| sample.done <= fault) {
+                    readings.values_before.extend(sample.value.clone());
+                }
+            }
+        }
+    }
+
+    pub(super) fn pod_seen(&mut self, at: Offset, pod: &PodFacts) {
+        if self.fault.is_none() {
+            return;
+        }
+        let Some(before) = self.pods_before.get(&pod.uid) else {
+            if self.replaced.iter().all(|(seen, _)| seen.uid != pod.uid) {
+                self.replaced.push((pod.clone(), at));
+            }
+            return;
+        };
+        if is_restarted(before, pod) {
+            self.restarted.entry(pod.uid.clone()).or_insert(at);
+        }
+        if pod.terminating && !before.terminating {
+            self.left.entry(pod.uid.clone()).or_insert(at);
+        }
+    }
+
+    pub(super) fn pod_gone(&mut self, at: Offset, uid: &str) {
+        if self.fault.is_some() {
+            self.left.entry(uid.to_owned()).or_insert(at);
+        }
+    }
+
+    /// Each rule and its first evidence.
+    pub(super) fn rules(&self) -> Vec<Proven> {
+        self.rules.iter().map(|rule| Proven { rule: words(rule), at: self.first(rule) }).collect()
+    }
+
+    /// The first evidence, once every rule is met. A single piece of evidence already
+    /// postdates the effect, so the earliest one bounds the fault's time best.
+    pub(super) fn first_of_all(&self) -> Option<Offset> {
+        let mut first = None;
+        for rule in &self.rules {
+            first = earliest(first, self.first(rule)?);
+        }
+        first
+    }
+
+    fn first(&self, rule: &Proof) -> Option<Offset> {
+        let fault = self.fault?;
+        let of_before = |uid: &String, workload| {
+            self.pods_before.get(uid).is_some_and(|pod| pod.workload.as_ref() == Some(workload))
+        };
+        match rule {
+            Proof::PodReplaced(workload) => {
+                let of = self.replaced.iter().filter(|(pod, _)| pod.workload.as_ref() == Some(workload));
+                of.map(|(_, at)| *at).min()
+            }
+            Proof::ContainerReplaced(workload) => {
+                self.restarted.iter().filter(|(uid, _)| of_before(uid, workload)).map(|(_, at)| *at).min()
+            }
+            Proof::PodGone(workload) => {
+                self.left.iter().filter(|(uid, _)| of_before(uid, workload)).map(|(_, at)| *at).min()
+            }
+            // A check that was bad before the fault says nothing by staying so.
+            Proof::CheckFailed(check) => {
+                let readings = self.readings.get(check)?;
+                readings.before.filter(|(_, good)| *good).and(readings.failed)
+            }
+            Proof::ValueChanged(check) => {
+                let readings = self.readings.get(check)?;
+                let other = readings.values_after.iter().filter(|(value, _)| !readings.values_before.contains(*value));
+                other.map(|(_, at)| *at).min().filter(|_| !readings.values_before.is_empty())
+            }
+            Proof::AnyOf(rules) => rules.iter().filter_map(|rule| self.first(rule)).min(),
+        }
+        .map(|at| at.max(fault))
+    }
+}
+
+/// Whether a container of the pod is another one than before.
+fn is_restarted(before: &PodFacts, now: &PodFacts) -> bool {
+    // Between two containers the list is empty for a moment.
+    let other = !now.container_ids.is_empty() && now.container_ids != before.container_ids;
+    now.restarts > before.restarts || (other && !before.container_ids.is_empty())
+}
+
+fn earliest(known: Option<Offset>, other: Offset) -> Option<Offset> {
+    Some(known.map_or(other, |known| known.min(other)))
+}
+
+/// A rule as a report shows it.
+fn words(rule: &Proof) -> String {
+    match rule {
+        Proof::PodReplaced(workload) => format!("a pod of {workload} has a new uid"),
+        Proof::ContainerReplaced(workload) => format!("a pod of {workload} has a new container"),
+        Proof::PodGone(workload) => format!("a pod of {workload} is gone or terminating"),
+        Proof::CheckFailed(check) => format!("check `{check}` fails"),
+        Proof::ValueChanged(check) => format!("check `{check}` reads another value"),
+        Proof::AnyOf(rules) => rules.iter().map(words).collect::<Vec<_>>().join(", or "),
+    }
+}

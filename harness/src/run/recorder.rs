@@ -1,0 +1,116 @@
+//! Where every event of a run goes, in order: journal, ledger, live display, report.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::clock::RunClock;
+use crate::event::{Event, What};
+use crate::heal::{HealError, Ledger};
+use crate::journal::{self, Journal, JournalError};
+use crate::scenario::plan::ScenarioId;
+
+/// Shows events as they happen; it decides nothing.
+pub type Display<'a> = &'a mut dyn FnMut(&Event);
+
+/// An event could not be recorded; what it announces must not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The ledger of open faults.
+    #[error(transparent)]
+    Ledger(#[from] HealError),
+}
+
+/// Takes in the events of one run.
+pub struct Recorder<'a> {
+    /// The run's clock.
+    pub clock: RunClock,
+    journal: Journal,
+    ledger: Option<Ledger>,
+    open: HashMap<ScenarioId, u32>,
+    events: Vec<Event>,
+    display: Display<'a>,
+}
+
+impl<'a> Recorder<'a> {
+    /// Starts the journal in the run's directory.
+    ///
+    /// # Errors
+    /// [`RecordError::Journal`] where it cannot be created.
+    pub fn create(directory: &Path, clock: RunClock, display: Display<'a>) -> Result<Self, RecordError> {
+        let journal = Journal::create(&directory.join("journal.ndjson"))?;
+        Ok(Self { clock, journal, ledger: None, open: HashMap::new(), events: Vec::new(), display })
+    }
+
+    /// From here on, faults are written into this ledger before they are injected.
+    pub fn guard_with(&mut self, ledger: Ledger) {
+        self.ledger = Some(ledger);
+    }
+
+    /// Stamps and takes in what happened to the run as a whole.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn emit(&mut self, what: What) -> Result<(), RecordError> {
+        let event = Event { at: self.clock.now(), scenario: None, what };
+        self.accept(&event)
+    }
+
+    /// Takes in an event. A fault's preparation is on the disk, in journal and ledger,
+    /// when this returns.
+    ///
+    /// # Errors
+    /// [`RecordError`]; a fault whose preparation was not accepted must not be injected.
+    pub fn accept(&mut self, event: &Event) -> Result<(), RecordError> {
+        if let (Some(ledger), Some(scenario)) = (&mut self.ledger, &event.scenario) {
+            match &event.what {
+                What::FaultPrepared { receipt } => {
+                    let fault = ledger.broke(receipt)?;
+                    self.open.insert(scenario.clone(), fault);
+                }
+                What::Healed { .. } => {
+                    if let Some(fault) = self.open.remove(scenario) {
+                        ledger.healed(fault)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        if journal::must_sync(event) {
+            self.journal.append_synced(event)?;
+        } else {
+            self.journal.append(event)?;
+        }
+        (self.display)(event);
+        self.events.push(event.clone());
+        Ok(())
+    }
+
+    /// Every event so far.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Whether every fault that was recorded is healed.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.ledger.as_ref().is_none_or(|ledger| ledger.open_faults().is_empty())
+    }
+
+    /// Where the journal is.
+    #[must_use]
+    pub fn journal_path(&self) -> PathBuf {
+        self.journal.path().to_owned()
+    }
+
+    /// Lets go of the ledger; it stays on the disk where something is not healed.
+    ///
+    /// # Errors
+    /// [`RecordError::Ledger`].
+    pub fn release(&mut self) -> Result<(), RecordError> {
+        Ok(self.ledger.take().map_or(Ok(()), Ledger::close)?)
+    }
+}

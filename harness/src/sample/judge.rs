@@ -1,0 +1,74 @@
+//! From what a look brought back to good, bad or missing.
+
+use std::time::Duration;
+
+use super::door::Failure;
+use crate::duration;
+use crate::event::{Offset, Seen};
+
+/// What a look brought back: the value it read on the way, where there is one.
+pub type Answer = Result<Option<String>, Failure>;
+
+/// Judges a look. `answer` is absent where none came within `timeout` of the intended start.
+///
+/// A right answer counts only within `slow` of the *intended* start: a queue in front of
+/// the system, or of us, is time that a user waits.
+#[must_use]
+pub fn judge(answer: Option<&Answer>, intended: Offset, done: Offset, slow: Duration, timeout: Duration) -> Seen {
+    let took = done.since(intended);
+    match answer {
+        None => Seen::Bad { reason: format!("no answer within {}", duration::text(timeout)) },
+        Some(Err(Failure::Theirs(reason))) => Seen::Bad { reason: reason.clone() },
+        Some(Err(Failure::Ours(reason))) => Seen::Missing { reason: reason.clone() },
+        Some(Ok(_)) if took > slow => Seen::Bad { reason: format!("right answer after {:.3} s", took.as_secs_f64()) },
+        Some(Ok(_)) => Seen::Good,
+    }
+}
+
+/// Whether a look was sent so late, by our own doing, that it says nothing of its intended time.
+#[must_use]
+pub fn slipped(intended: Offset, sent: Offset, interval: Duration) -> Option<Seen> {
+    let slip = sent.since(intended);
+    (slip > interval).then(|| Seen::Missing { reason: format!("our own slip of {:.3} s", slip.as_secs_f64()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_right_answer_in_time_is_good() {
+        let slow = Duration::from_millis(1000);
+        let timeout = Duration::from_secs(2);
+        let check = |answer: Option<Answer>, done: u64, expect: &str| {
+            let seen = judge(answer.as_ref(), Offset::from_millis(500), Offset::from_millis(done), slow, timeout);
+            let text = match seen {
+                Seen::Good => "good".to_owned(),
+                Seen::Bad { reason } => format!("bad: {reason}"),
+                Seen::Missing { reason } => format!("missing: {reason}"),
+            };
+            assert_eq!(text, expect);
+        };
+        check(Some(Ok(None)), 500, "good");
+        check(Some(Ok(None)), 1500, "good");
+        check(Some(Ok(None)), 1501, "bad: right answer after 1.001 s");
+        check(Some(Err(Failure::Theirs("refused".to_owned()))), 501, "bad: refused");
+        check(Some(Err(Failure::Ours("no descriptors".to_owned()))), 501, "missing: no descriptors");
+        check(None, 2500, "bad: no answer within 2s");
+    }
+
+    #[test]
+    fn a_slip_beyond_one_interval_is_ours() {
+        let interval = Duration::from_millis(20);
+        let check = |sent: u64, expect: bool| {
+            assert_eq!(
+                slipped(Offset::from_millis(100), Offset::from_millis(sent), interval).is_some(),
+                expect,
+                "{sent}"
+            );
+        };
+        check(100, false);
+        check(120, false);
+        check(121, true);
+    }
+}

@@ -1,0 +1,304 @@
+//! The open-schedule sampler, on a thread and a runtime of its own.
+//!
+//! Every look starts when its grid says so, whether or not earlier ones have come back.
+//! What keeps us from looking makes a sample missing, never bad.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::door::Door;
+use super::http::HttpLook;
+use super::judge::{Answer, judge, slipped};
+use super::redis::RedisLook;
+use super::schedule::{Grid, Pace, paces, phase};
+use super::websocket::WebsocketLook;
+use super::{Check, Pods, Target};
+use crate::clock::RunClock;
+use crate::event::{Offset, PodFacts, Sample, Seen, Subject, What};
+use crate::scenario::plan::{CheckName, Plan};
+use crate::system::{Observation, Observations, Rate, SystemError};
+
+/// Looks in flight at once, all series together; beyond it a sample is missing.
+pub const IN_FLIGHT_MAX: usize = 256;
+/// With nothing to sample the schedule is looked at this often.
+const IDLE: Duration = Duration::from_secs(1);
+/// Highest slip that is told apart: a minute, in microseconds.
+const SLIP_MICROS_MAX: u64 = 60_000_000;
+
+/// What the sampler needs.
+pub struct Sampler {
+    /// What to sample.
+    pub plan: Arc<Plan>,
+    /// The run's clock.
+    pub clock: RunClock,
+    /// Seed of where in their intervals series start.
+    pub seed: u64,
+    /// The Service.
+    pub service: Door,
+    /// The API server, for looks at single pods; absent where the plan has none.
+    pub api: Option<Door>,
+    /// The pods' namespace.
+    pub namespace: String,
+    /// How fast.
+    pub rate: watch::Receiver<Rate>,
+    /// The pods that there are.
+    pub pods: watch::Receiver<Pods>,
+    /// Where samples go.
+    pub into: Observations,
+    /// Ends it.
+    pub cancel: CancellationToken,
+}
+
+/// How punctual the sampler was.
+#[derive(Debug, Clone)]
+pub struct Punctuality {
+    /// From intended to sent, in microseconds.
+    pub slip_micros: Histogram<u64>,
+    /// Samples that the record had no room for.
+    pub dropped: u64,
+}
+
+impl Punctuality {
+    /// One line for the report.
+    #[must_use]
+    pub fn note(&self) -> String {
+        let millis = |micros: u64| Duration::from_micros(micros).as_secs_f64() * 1000.0;
+        let dropped = if self.dropped == 0 { String::new() } else { format!("; {} did not fit", self.dropped) };
+        format!(
+            "sampling slip: p50 {:.1} ms, p99 {:.1} ms, highest {:.1} ms of {} samples{dropped}",
+            millis(self.slip_micros.value_at_quantile(0.5)),
+            millis(self.slip_micros.value_at_quantile(0.99)),
+            millis(self.slip_micros.max()),
+            self.slip_micros.len(),
+        )
+    }
+}
+
+/// One check at one subject, with its grid.
+struct Series {
+    place: Arc<Place>,
+    grid: Grid,
+    started: u64,
+}
+
+/// What a look needs to know, shared by all looks of a series.
+struct Place {
+    check: CheckName,
+    subject: Subject,
+    slow: Duration,
+    timeout: Duration,
+    look: Look,
+}
+
+enum Look {
+    Http(HttpLook),
+    Redis(RedisLook),
+    Websocket(WebsocketLook),
+}
+
+impl Look {
+    async fn look(&self, fresh: bool) -> Answer {
+        match self {
+            Self::Http(look) => look.look(fresh).await,
+            Self::Redis(look) => look.look(fresh).await,
+            Self::Websocket(look) => look.look().await,
+        }
+    }
+}
+
+impl Sampler {
+    /// Samples until cancelled, then records what is in flight as missing and returns.
+    /// To be run on a runtime that nothing else uses.
+    ///
+    /// # Errors
+    /// [`SystemError`] where a check crashed or needs a way that is not there.
+    pub async fn run(mut self) -> Result<Punctuality, SystemError> {
+        let histogram = Histogram::new_with_bounds(1, SLIP_MICROS_MAX, 3).expect("the bounds are valid");
+        let mut punctuality = Punctuality { slip_micros: histogram, dropped: 0 };
+        let mut series: HashMap<(CheckName, Subject), Series> = HashMap::new();
+        let mut looks = JoinSet::new();
+        let mut current = Vec::new();
+        self.repace(&mut current, &mut series)?;
+        loop {
+            let now = self.clock.now();
+            let next = series.values().map(|one| one.grid.next()).min().unwrap_or(now + IDLE);
+            tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => break,
+                Ok(()) = self.rate.changed() => self.repace(&mut current, &mut series)?,
+                Ok(()) = self.pods.changed() => self.follow_pods(&current, &mut series)?,
+                Some(ended) = looks.join_next(), if !looks.is_empty() => punctuality.take_in(ended)?,
+                () = sleep_until(self.clock.instant(next)) => self.start_due(&mut series, &mut looks),
+            }
+        }
+        while let Some(ended) = looks.join_next().await {
+            punctuality.take_in(ended)?;
+        }
+        Ok(punctuality)
+    }
+
+    /// Applies the rate that is wanted now, and says so in the record.
+    fn repace(
+        &mut self,
+        current: &mut Vec<Pace>,
+        series: &mut HashMap<(CheckName, Subject), Series>,
+    ) -> Result<(), SystemError> {
+        let rate = self.rate.borrow_and_update().clone();
+        let steady = self.pods.borrow().iter().filter(|pod| self.is_sampled(pod)).count();
+        *current = paces(&self.plan, steady, &rate);
+        for pace in current.iter() {
+            let (check, interval, reason) = (pace.check.clone(), pace.interval, pace.reason.clone());
+            // A full record loses a line about the pace, not the pace: the note of what did not fit tells.
+            let _ = self.into.try_send(Observation::Record(What::SamplingAt { check, interval, reason }));
+        }
+        series.clear();
+        self.follow_pods(current, series)
+    }
+
+    /// Makes the series that there should be, and drops those of pods that are gone.
+    fn follow_pods(
+        &mut self,
+        current: &[Pace],
+        series: &mut HashMap<(CheckName, Subject), Series>,
+    ) -> Result<(), SystemError> {
+        let pods = Arc::clone(&self.pods.borrow_and_update());
+        let now = self.clock.now();
+        let mut wanted = HashSet::new();
+        for (planned, pace) in self.plan.checks.iter().zip(current) {
+            for subject in self.subjects(&planned.check, &pods) {
+                let key = (planned.name.clone(), subject.clone());
+                wanted.insert(key.clone());
+                if series.contains_key(&key) {
+                    continue;
+                }
+                let first = now + phase(self.seed, &planned.name, &subject, pace.interval);
+                let look = self.look(&planned.check, &subject)?;
+                let (check, slow, timeout) = (planned.name.clone(), self.plan.slow, planned.timeout);
+                let place = Arc::new(Place { check, subject, slow, timeout, look });
+                series.insert(key, Series { place, grid: Grid::new(first, pace.interval), started: 0 });
+            }
+        }
+        series.retain(|key, _| wanted.contains(key));
+        Ok(())
+    }
+
+    fn subjects(&self, check: &Check, pods: &Pods) -> Vec<Subject> {
+        let target = match check {
+            // Whichever pod is the first one: the series is the workload's.
+            Check::Redis(_) => return vec![Subject::Service],
+            Check::Http(http) => http.target,
+            Check::Websocket(websocket) => websocket.target,
+        };
+        match target {
+            Target::Service => vec![Subject::Service],
+            Target::EachPod => pods
+                .iter()
+                .filter(|pod| self.is_sampled(pod))
+                .map(|pod| Subject::Pod { name: pod.name.clone(), uid: pod.uid.clone() })
+                .collect(),
+        }
+    }
+
+    /// A pod on its way out serves nobody who asks the workload.
+    fn is_sampled(&self, pod: &PodFacts) -> bool {
+        pod.workload.as_ref() == Some(&self.plan.workload) && !pod.terminating
+    }
+
+    fn look(&self, check: &Check, subject: &Subject) -> Result<Look, SystemError> {
+        let (door, place) = match (check, subject) {
+            (Check::Redis(_), _) => (self.api_door()?, String::new()),
+            (Check::Http(_) | Check::Websocket(_), Subject::Service) => (self.service.clone(), String::new()),
+            (Check::Http(_) | Check::Websocket(_), Subject::Pod { name, .. }) => {
+                let place = format!("/api/v1/namespaces/{}/pods/{name}:{}/proxy", self.namespace, self.plan.port);
+                (self.api_door()?, place)
+            }
+        };
+        Ok(match check {
+            Check::Http(http) => Look::Http(HttpLook::new(door, format!("{place}{}", http.path), http.clone())),
+            Check::Websocket(websocket) => {
+                Look::Websocket(WebsocketLook { door, path: format!("{place}{}", websocket.path) })
+            }
+            Check::Redis(redis) => {
+                Look::Redis(RedisLook::new(door, self.namespace.clone(), redis.clone(), self.pods.clone()))
+            }
+        })
+    }
+
+    fn api_door(&self) -> Result<Door, SystemError> {
+        self.api.clone().ok_or_else(|| SystemError {
+            message: "look at a single pod: there is no API server to go through".to_owned(),
+            transient: false,
+        })
+    }
+
+    fn start_due(&self, series: &mut HashMap<(CheckName, Subject), Series>, looks: &mut JoinSet<Started>) {
+        let now = self.clock.now();
+        for one in series.values_mut() {
+            while let Some(intended) = one.grid.due(now) {
+                let fresh = one.started.is_multiple_of(2);
+                one.started += 1;
+                let slip = slipped(intended, self.clock.now(), one.grid.interval());
+                let full = (looks.len() >= IN_FLIGHT_MAX)
+                    .then(|| Seen::Missing { reason: format!("{IN_FLIGHT_MAX} looks are in flight already") });
+                let unsent = slip.or(full);
+                let place = Arc::clone(&one.place);
+                looks.spawn(start(place, intended, fresh, unsent, self.clock, self.into.clone(), self.cancel.clone()));
+            }
+        }
+    }
+}
+
+/// What a look leaves for the statistics.
+struct Started {
+    slip: Duration,
+    recorded: bool,
+}
+
+async fn start(
+    place: Arc<Place>,
+    intended: Offset,
+    fresh: bool,
+    unsent: Option<Seen>,
+    clock: RunClock,
+    into: Observations,
+    cancel: CancellationToken,
+) -> Started {
+    let sent = clock.now();
+    let (seen, value, done) = if let Some(unsent) = unsent {
+        (unsent, None, sent)
+    } else {
+        let until = clock.instant(intended + place.timeout);
+        let answer = tokio::select! {
+            biased;
+            answer = timeout_at(until, place.look.look(fresh)) => Some(answer.ok()),
+            () = cancel.cancelled() => None,
+        };
+        let done = clock.now();
+        let seen = match &answer {
+            Some(answer) => judge(answer.as_ref(), intended, done, place.slow, place.timeout),
+            None => Seen::Missing { reason: "observing ended before the answer".to_owned() },
+        };
+        (seen, answer.flatten().and_then(Result::ok).flatten(), done)
+    };
+    let (check, subject) = (place.check.clone(), place.subject.clone());
+    let sample = Sample { check, subject, intended, sent, done, seen, value };
+    // Waiting for room would delay looks: a full record is counted and told instead.
+    let full = matches!(into.try_send(Observation::Record(What::Sample(sample))), Err(mpsc::error::TrySendError::Full(_)));
+    Started { slip: sent.since(intended), recorded: !full }
+}
+
+impl Punctuality {
+    fn take_in(&mut self, ended: Result<Started, tokio::task::JoinError>) -> Result<(), SystemError> {
+        let started = ended.map_err(|crash| SystemError { message: format!("check crashed: {crash}"), transient: false })?;
+        self.slip_micros.saturating_record(u64::try_from(started.slip.as_micros()).unwrap_or(u64::MAX));
+        self.dropped += u64::from(!started.recorded);
+        Ok(())
+    }
+}

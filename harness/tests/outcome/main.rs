@@ -1,0 +1,6 @@
+//! The fold of events into an outcome.
+
+mod recovery;
+mod rest;
+mod support;
+mod truth;

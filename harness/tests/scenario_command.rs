@@ -1,0 +1,147 @@
+//! kubectl command lines as values.
+
+use harness::runbook::command::{Action, Command, CommandError};
+use harness::scenario::plan::{WorkloadKind, WorkloadRef};
+use proptest::prelude::*;
+
+fn backend() -> WorkloadRef {
+    WorkloadRef { kind: WorkloadKind::Deployment, name: "backend".to_owned() }
+}
+
+fn redis() -> WorkloadRef {
+    WorkloadRef { kind: WorkloadKind::StatefulSet, name: "redis".to_owned() }
+}
+
+#[test]
+fn understood() {
+    #[track_caller]
+    fn check(text: &str, action: &Action, namespace: Option<&str>) {
+        let command: Command = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!((&command.action, command.namespace.as_deref()), (action, namespace), "{text}");
+        assert_eq!(command.to_string(), text.trim(), "the text stays as written");
+    }
+
+    let restart = Action::RolloutRestart(redis());
+    check("kubectl rollout restart statefulset/redis -n hsc-jit", &restart, Some("hsc-jit"));
+    check("kubectl rollout restart statefulset/redis", &restart, None);
+    check("  kubectl  rollout restart sts/redis  ", &restart, None);
+    check("kubectl rollout restart statefulset redis", &restart, None);
+    check("kubectl rollout restart statefulset.apps/redis", &restart, None);
+    check("kubectl -n hsc-jit rollout restart statefulset/redis", &restart, Some("hsc-jit"));
+    check("kubectl rollout -n=hsc-jit restart statefulset/redis", &restart, Some("hsc-jit"));
+    check("kubectl rollout restart -nhsc-jit statefulset/redis", &restart, Some("hsc-jit"));
+    check("kubectl rollout restart --namespace hsc-jit statefulset/redis", &restart, Some("hsc-jit"));
+    check("kubectl rollout restart --namespace=hsc-jit statefulset/redis", &restart, Some("hsc-jit"));
+    check("kubectl rollout restart 'statefulset/redis' -n \"hsc-jit\"", &restart, Some("hsc-jit"));
+    check("kubectl rollout restart stateful\\set/redis", &restart, None);
+
+    let scale = |replicas| Action::Scale { workload: backend(), replicas };
+    check("kubectl scale deployment/backend -n hsc-jit --replicas=6", &scale(6), Some("hsc-jit"));
+    check("kubectl scale --replicas 0 deployment/backend", &scale(0), None);
+    check("kubectl scale deploy backend --replicas=3", &scale(3), None);
+
+    let undo = |to_revision| Action::RolloutUndo { workload: backend(), to_revision };
+    check("kubectl rollout undo deployment/backend -n hsc-jit", &undo(None), Some("hsc-jit"));
+    check("kubectl rollout undo deployment/backend --to-revision=4", &undo(Some(4)), None);
+    check("kubectl rollout undo deployment/backend --to-revision=0", &undo(None), None);
+
+    let delete = Action::DeletePod { name: "redis-0".to_owned() };
+    check("kubectl delete pod redis-0 -n hsc-jit", &delete, Some("hsc-jit"));
+    check("kubectl delete pods redis-0", &delete, None);
+    check("kubectl delete pod/redis-0", &delete, None);
+    check("kubectl delete po redis-0", &delete, None);
+}
+
+#[test]
+fn refused_by_name() {
+    #[track_caller]
+    fn check(text: &str, names: &str) {
+        let error = text.parse::<Command>().expect_err(text).to_string();
+        assert!(error.contains(names), "{text}: `{error}` does not name `{names}`");
+    }
+
+    check("", "not kubectl");
+    check("helm rollback backend", "`helm`");
+    check("sudo kubectl delete pod redis-0", "`sudo`");
+    check("kubectl", "understood are");
+    check("kubectl drain node-1", "`kubectl drain`");
+    check("kubectl rollout status deployment/backend", "`kubectl rollout status`");
+    check("kubectl delete deployment backend", "`kubectl delete deployment`");
+    check("kubectl exec -it deployment/redis -n hsc-jit -- redis-cli FLUSHDB", "`kubectl exec`");
+    check("kubectl delete pod", "one pod by name");
+    check("kubectl delete pod a b", "`pod a b`");
+    check("kubectl delete pod <pod-name> -n hsc-jit", "`<` needs a shell");
+    check("kubectl delete pod 'redis 0'", "one pod by name");
+    check("kubectl delete pod redis-0 --force", "flag `--force` of `kubectl delete pod`");
+    check("kubectl delete pod redis-0 --grace-period=0", "`--grace-period`");
+    check("kubectl delete pod -l app=redis", "`pod app=redis`");
+    check("kubectl delete pod redis-0 -l tier", "`pod redis-0 tier`");
+    check("kubectl delete pod redis-0 --to-revision=1", "`--to-revision`");
+    check("kubectl --context prod delete pod redis-0", "flag `--context` of `kubectl` is");
+    check("kubectl --context=prod delete pod redis-0", "`--context`");
+    check("kubectl delete pod redis-0 --context=prod", "flag `--context` of `kubectl delete pod`");
+    check("kubectl scale deployment/backend", "needs `--replicas`");
+    check("kubectl scale deployment/backend --replicas", "flag `--replicas` needs a value");
+    check("kubectl scale deployment/backend --replicas=-1", "flag `--replicas` needs a value");
+    check("kubectl scale deployment/backend --replicas=many", "not `many`");
+    check("kubectl scale deployment/backend --replicas=1 --replicas=2", "twice");
+    check("kubectl scale deployment/a deployment/b --replicas=1", "`deployment/a deployment/b`");
+    check("kubectl scale job/backup --replicas=1", "`job/backup`");
+    check("kubectl scale deployment/ --replicas=1", "`deployment/`");
+    check("kubectl rollout restart -n", "needs a value, not ``");
+    check("kubectl rollout restart deployment/backend -n a --namespace=b", "twice");
+    check("kubectl rollout undo deployment/backend --to-revision=<N>", "`<` needs a shell");
+    check("kubectl get pods | grep redis", "`|`");
+    check("kubectl delete pod redis-0 && echo done", "`&`");
+    check("kubectl delete pod $POD", "`$`");
+    check("kubectl delete pod \"$POD\"", "`$`");
+    check("kubectl delete pod 'redis-0", "does not end");
+    check("kubectl delete pod redis-0 \\", "backslash");
+    check("kubectl delete pod redis-0 # the broken one", "`#`");
+}
+
+#[test]
+fn the_error_says_which_it_is() {
+    let error = "kubectl scale deployment/backend".parse::<Command>();
+    assert_eq!(error, Err(CommandError::Absent { verb: "scale", flag: "--replicas" }));
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let name = "[a-z0-9]([a-z0-9-]{0,12}[a-z0-9])?";
+    let kind = prop_oneof![Just(WorkloadKind::Deployment), Just(WorkloadKind::StatefulSet)];
+    let workload = (kind, name).prop_map(|(kind, name)| WorkloadRef { kind, name });
+    prop_oneof![
+        workload.clone().prop_map(Action::RolloutRestart),
+        (workload.clone(), proptest::option::of(1_u64..))
+            .prop_map(|(workload, to_revision)| Action::RolloutUndo { workload, to_revision }),
+        (workload, any::<u32>()).prop_map(|(workload, replicas)| Action::Scale { workload, replicas }),
+        name.prop_map(|name| Action::DeletePod { name }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn text_and_value_are_one(action in action(), namespace in proptest::option::of("[a-z][a-z0-9-]{0,8}[a-z0-9]")) {
+        let command = Command::new(action, namespace);
+        let read: Command = command.to_string().parse().map_err(|error| TestCaseError::fail(format!("{error}")))?;
+        prop_assert_eq!(&read, &command);
+        let json = serde_json::to_string(&command).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Command>(&json).unwrap(), command);
+    }
+
+    #[test]
+    fn flags_may_stand_anywhere(action in action(), place in 0_usize..6) {
+        let plain = Command::new(action, None);
+        let mut words: Vec<&str> = plain.text.split(' ').collect();
+        words.insert(1 + place.min(words.len() - 1), "--namespace=hsc-jit");
+        let read: Command = words.join(" ").parse().map_err(|error| TestCaseError::fail(format!("{error}")))?;
+        prop_assert_eq!((read.action, read.namespace.as_deref()), (plain.action, Some("hsc-jit")));
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "(kubectl )?[ -~]{0,40}") {
+        if let Ok(command) = text.parse::<Command>() {
+            prop_assert!(command.text.starts_with("kubectl "));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The HTTP routes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{MatchedPath, Path, Query, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::flaw::Flaw;
+use super::metrics::seconds;
+use super::socket;
+use crate::serve::Drain;
+
+/// What a health call costs the event loop in the flaw `costly-health`.
+const COSTLY: Duration = Duration::from_millis(100);
+/// Longest WebSocket message that is read at all; beyond it the connection is closed.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Most of a client's id that is kept, in characters.
+const CLIENT_ID_MAX: usize = 100;
+
+#[derive(Clone)]
+struct Shared {
+    app: Arc<App>,
+    drain: Drain,
+}
+
+pub(crate) fn router(app: Arc<App>, drain: Drain) -> Router {
+    let measured = middleware::from_fn_with_state(Arc::clone(&app), measure);
+    Router::new()
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/ping", get(async || Json(json!({"pong": true}))))
+        .route("/metrics", get(metrics))
+        .route("/api/brands", get(brands))
+        .route("/api/price/{query}", get(price))
+        .route("/ws", get(websocket))
+        .fallback(async || (StatusCode::NOT_FOUND, Json(json!({"message": "not found"}))))
+        .layer(measured)
+        .with_state(Shared { app, drain })
+}
+
+async fn health(State(shared): State<Shared>) -> Json<Value> {
+    if shared.app.flaw == Some(Flaw::CostlyHealth) {
+        #[expect(clippy::disallowed_methods, reason = "this flaw is a call that blocks the event loop")]
+        std::thread::sleep(COSTLY);
+    }
+    Json(shared.app.health().await)
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    match shared.app.not_ready().await {
+        None => Json(json!({"status": "ready"})).into_response(),
+        Some(reason) => {
+            let body = json!({"status": "not ready", "reason": reason});
+            (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
+        }
+    }
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    match shared.app.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(message) => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"message": message}))).into_response(),
+    }
+}
+
+async fn brands(State(shared): State<Shared>) -> Json<Value> {
+    let catalog = shared.app.catalog();
+    let brands: Vec<Value> = catalog
+        .brands
+        .iter()
+        .map(|brand| {
+            let identity = &brand.identity;
+            json!({
+                "id": identity.id,
+                "name": identity.name,
+                "hq": identity.hq,
+                "website": identity.website,
+                "logo_url": identity.logo_url,
+                "product_count": brand.products.len(),
+            })
+        })
+        .collect();
+    Json(json!({"total_brands": brands.len(), "brands": brands}))
+}
+
+async fn price(State(shared): State<Shared>, Path(query): Path<String>) -> Response {
+    match shared.app.price(&query).await {
+        Some(price) => Json(price).into_response(),
+        None => {
+            let message = format!("no product found for `{query}`");
+            (StatusCode::NOT_FOUND, Json(json!({"message": message}))).into_response()
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Client {
+    client_id: Option<String>,
+}
+
+async fn websocket(State(shared): State<Shared>, Query(client): Query<Client>, upgrade: WebSocketUpgrade) -> Response {
+    let client = match client.client_id {
+        Some(id) => id.chars().take(CLIENT_ID_MAX).collect(),
+        None => format!("anonymous-{:08x}", fastrand::u32(..)),
+    };
+    // Taken before the upgrade: between the handshake and the session nobody else counts the socket.
+    let hold = shared.drain.hold();
+    upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX).on_upgrade(async move |socket| {
+        socket::run(socket, client, shared.app, shared.drain).await;
+        drop(hold);
+    })
+}
+
+/// Counts and times every request, and lets the page of another origin read the answers.
+async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().as_str().to_owned();
+    // The route, not the path: a label must not grow with what clients ask for.
+    let endpoint = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    app.metrics.http_requests.with_label_values(&[&method, &endpoint, response.status().as_str()]).inc();
+    app.metrics.http_request_duration.with_label_values(&[&method, &endpoint]).observe(seconds(started.elapsed()));
+    response
+}
