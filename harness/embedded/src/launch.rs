@@ -223,9 +223,3 @@ fn spawn_portal(options: &Options, report: UnixStream) -> Result<(), LaunchError
         Err(error) => Err(LaunchError::new(format!("start {}: {error}", options.program.display()))),
     }
 }
-
-/// The running cluster of this name.
-#[must_use]
-pub fn find(_name: &str) -> Option<Running> {
-    None
-}
