@@ -229,12 +229,3 @@ fn a_namespace_ends_its_pods_then_everything_then_itself() {
     let added = world.changes().iter().filter(|change| change.verb == Verb::Added).count();
     assert_eq!(added, 0, "nothing new was made in it");
 }
-
-#[test]
-fn the_default_namespace_stays() {
-    let mut world = World::new(903);
-    let key = world.create(&NAMESPACE, json!({"metadata": {"name": "default"}}));
-    let status = delete_at(&world.store, &key, &DeleteOptions::default(), world.now).unwrap_err();
-    assert_eq!(status.code, 403);
-    assert_eq!(status.message, "namespaces \"default\" is forbidden: this namespace may not be deleted");
-}

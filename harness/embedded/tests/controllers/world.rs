@@ -7,6 +7,7 @@ use std::sync::Arc;
 use embedded_cluster::controllers::{Controllers, DeleteOptions, Deleted, delete_at};
 use embedded_cluster::kinds::{DEPLOYMENT, EVENT, Kind, NAMESPACE, NODE, POD, REPLICA_SET};
 use embedded_cluster::object::{self, Key, format_timestamp};
+use embedded_cluster::shape;
 use embedded_cluster::store::{Change, Store, Verb};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -158,6 +159,7 @@ impl World {
         if kind.namespaced {
             object["metadata"]["namespace"] = NAMESPACE_NAME.into();
         }
+        shape::fill_defaults(kind, &mut object);
         let created = self.store.create(kind, object).unwrap();
         Key::of(kind, &created)
     }
