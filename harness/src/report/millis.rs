@@ -15,13 +15,17 @@ impl Millis {
     /// Rounded down: for "at least".
     #[must_use]
     pub fn floor(duration: Duration) -> Self {
-        Self { micros: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) }
+        Self::capped(duration.as_micros())
     }
 
     /// Rounded up: for "at most".
     #[must_use]
     pub fn ceil(duration: Duration) -> Self {
-        Self { micros: u64::try_from(duration.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX) }
+        Self::capped(duration.as_nanos().div_ceil(1_000))
+    }
+
+    fn capped(micros: u128) -> Self {
+        Self { micros: u64::try_from(micros).map_or(MICROS_MAX, |micros| micros.min(MICROS_MAX)) }
     }
 
     /// As a duration.
@@ -100,12 +104,13 @@ impl Serialize for Millis {
 impl<'de> Deserialize<'de> for Millis {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let millis = f64::deserialize(deserializer)?;
-        if !(0.0..=MILLIS_MAX).contains(&millis) {
+        if !(0.0..=MICROS_MAX as f64 / 1_000.0).contains(&millis) {
             return Err(D::Error::custom(format!("`{millis}` is no time in milliseconds")));
         }
         Ok(Self { micros: (millis * 1_000.0).round() as u64 })
     }
 }
 
-/// The longest time that a floating point number holds to the microsecond: 285 years.
-const MILLIS_MAX: f64 = 9_007_199_254_740.0;
+/// 31 years: up to here a floating point number of milliseconds is read back to the same
+/// microsecond, even by a reader that is off by one in its last place.
+const MICROS_MAX: u64 = 1_000_000_000_000_000;
