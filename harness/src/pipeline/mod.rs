@@ -1,1 +1,85 @@
-//! Stub.
+//! From source to a rolled-out release: build, push, deploy, smoke, roll back.
+//!
+//! Every stage tells a [`Sink`] when it began, how it ended and what it found; the caller
+//! journals that. Nothing here knows the system under test: what is built, applied and asked
+//! stands in `gate.toml` and in the manifests.
+
+use std::fmt;
+
+use crate::event::{StageResult, What};
+
+pub mod manifests;
+
+mod api;
+mod build;
+mod deploy;
+mod push;
+mod revision;
+mod rollback;
+mod rollout;
+mod secrets;
+mod smoke;
+
+pub use api::ApiError;
+pub use build::{BuildError, BuiltImage, BuiltRelease, Variant, Why, build};
+pub use deploy::{DeployError, DeployOptions, deploy, permit};
+pub use push::{PushError, Pushed, push};
+pub(crate) use rollback::undo;
+pub use rollback::{RollbackError, rollback};
+pub use smoke::{SmokeError, SmokeResult, smoke};
+
+/// Takes what the stages tell.
+pub type Sink<'a> = &'a mut (dyn FnMut(What) + Send);
+
+/// How a stage's error ends the stage.
+pub trait StageError: fmt::Display {
+    /// The result that is journalled.
+    fn result(&self) -> StageResult {
+        StageResult::Failed { error: self.to_string() }
+    }
+
+    /// What is known all the same.
+    fn facts(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Runs a stage between its two events. The work returns its value and the stage's facts.
+async fn stage<T, E: StageError>(
+    name: &str,
+    sink: Sink<'_>,
+    work: impl Future<Output = Result<(T, Vec<String>), E>>,
+) -> Result<T, E> {
+    sink(What::StageStarted { stage: name.to_owned() });
+    let ended = work.await;
+    let (result, facts, ended) = match ended {
+        Ok((value, facts)) => (StageResult::Done, facts, Ok(value)),
+        Err(error) => (error.result(), error.facts(), Err(error)),
+    };
+    sink(What::StageFinished { stage: name.to_owned(), result, facts });
+    ended
+}
+
+/// Bytes as people read them.
+fn bytes_text(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    const KIB: u64 = 1 << 10;
+    #[expect(clippy::cast_precision_loss, reason = "one digit behind the point is shown")]
+    match bytes {
+        MIB.. => format!("{:.1} MiB", bytes as f64 / MIB as f64),
+        KIB.. => format!("{:.1} KiB", bytes as f64 / KIB as f64),
+        _ => format!("{bytes} B"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes_text;
+
+    #[test]
+    fn bytes_are_readable() {
+        for (bytes, expect) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 20, "3.0 MiB")] {
+            assert_eq!(bytes_text(bytes), expect);
+        }
+    }
+}

@@ -46,12 +46,13 @@ pub(super) async fn select(
 ) -> Result<(Vec<Arc<Value>>, Page), Status> {
     let limit = query.integer("limit")?.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(0);
     let namespace = place.namespace.as_deref();
+    let wanted = wanted_version(query)?;
+    if query.get("continue").is_some() && wanted.is_some() {
+        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+    }
     let token = query.get("continue").map(Token::parse).transpose()?;
-    let (mut objects, version) = match (&token, wanted_version(query)?) {
-        (Some(_), Some(_)) => {
-            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
-        }
-        (Some(token), None) => {
+    let (mut objects, version) = match (&token, wanted) {
+        (Some(token), _) => {
             let too_old = "The provided continue parameter is too old to display a consistent list result.";
             let objects = api.store.list_at(place.kind, namespace, token.version);
             (objects.map_err(|_| Status::new(410, "Expired", too_old))?, token.version)

@@ -178,7 +178,8 @@ fn changes(kind: &'static Kind, before: Option<&Value>, after: &Value, subresour
         if let Some(members) = object.as_object_mut() {
             let is_elsewhere = subresource.is_none() && kind.subresources.contains(&"status");
             members.retain(|name, _| {
-                !["apiVersion", "kind"].contains(&name.as_str()) && !(is_elsewhere && name == "status")
+                let is_identity = name == "apiVersion" || name == "kind";
+                !is_identity && (name != "status" || !is_elsewhere)
             });
         }
         object

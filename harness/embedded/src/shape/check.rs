@@ -6,6 +6,8 @@ mod service;
 mod update;
 mod workload;
 
+use std::fmt::Display;
+
 use serde_json::Value;
 
 use super::decode::join;
@@ -56,7 +58,7 @@ impl Found {
         self.causes.push(Cause { reason, message, field: field.to_owned() });
     }
 
-    fn invalid(&mut self, field: &str, value: &Value, why: &str) {
+    fn invalid(&mut self, field: &str, value: impl Display, why: &str) {
         self.add("FieldValueInvalid", field, format!("Invalid value: {value}: {why}"));
     }
 
@@ -73,11 +75,11 @@ impl Found {
         self.forbidden(field, &format!("not supported by the embedded cluster: {because}"));
     }
 
-    fn duplicate(&mut self, field: &str, value: &Value) {
+    fn duplicate(&mut self, field: &str, value: impl Display) {
         self.add("FieldValueDuplicate", field, format!("Duplicate value: {value}"));
     }
 
-    fn unsupported(&mut self, field: &str, value: &Value, allowed: &[&str]) {
+    fn unsupported(&mut self, field: &str, value: impl Display, allowed: &[&str]) {
         let allowed: Vec<String> = allowed.iter().map(|one| format!("\"{one}\"")).collect();
         let message = format!("Unsupported value: {value}: supported values: {}", allowed.join(", "));
         self.add("FieldValueNotSupported", field, message);
@@ -157,7 +159,7 @@ impl Found {
 
     fn format(&mut self, format: &str, text: &str, path: &str) {
         for why in formats::problems(format, text) {
-            self.invalid(path, &text.into(), why);
+            self.invalid(path, Value::from(text), why);
         }
     }
 

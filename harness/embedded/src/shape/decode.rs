@@ -107,7 +107,7 @@ fn scalar_error(scalar: Scalar, value: &Value) -> Result<(), Option<String>> {
 fn base64_error(text: &str) -> Option<usize> {
     let data = text.trim_end_matches('=');
     let stray = data.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'));
-    stray.or_else(|| (text.len() % 4 != 0 || text.len() - data.len() > 2).then_some(data.len()))
+    stray.or_else(|| (!text.len().is_multiple_of(4) || text.len() - data.len() > 2).then_some(data.len()))
 }
 
 fn go_type(shape: &Shape) -> String {

@@ -1,6 +1,6 @@
 //! Pods: rules over several fields, and what one container on one node cannot do.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Found;
 use crate::shape::fields;
@@ -70,7 +70,7 @@ fn container(container: &Value, spec: &Value, path: &str, found: &mut Found) {
     for (index, one) in list(container, "envFrom").iter().enumerate() {
         if one["configMapRef"].is_null() && one["secretRef"].is_null() {
             let why = "must specify one of: `configMapRef` or `secretRef`";
-            found.invalid(&format!("{path}.envFrom[{index}]"), &json!(""), why);
+            found.invalid(&format!("{path}.envFrom[{index}]"), "\"\"", why);
         }
     }
     mounts(container, spec, path, found);
@@ -81,6 +81,10 @@ fn container(container: &Value, spec: &Value, path: &str, found: &mut Found) {
             continue;
         }
         handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], &path, found);
+        if name == "readinessProbe" && !probe["terminationGracePeriodSeconds"].is_null() {
+            let (field, value) = ("terminationGracePeriodSeconds", &probe["terminationGracePeriodSeconds"]);
+            found.invalid(&format!("{path}.{field}"), value, "must not be set for readinessProbes");
+        }
         if name != "readinessProbe" && probe["successThreshold"].as_i64().is_some_and(|times| times != 1) {
             found.invalid(&format!("{path}.successThreshold"), &probe["successThreshold"], "must be 1");
         }
@@ -109,11 +113,11 @@ fn variable(variable: &Value, path: &str, found: &mut Found) {
     let has_value = variable["value"].as_str().is_some_and(|text| !text.is_empty());
     if given == 0 {
         let names = "`fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`";
-        found.invalid(&path, &json!(""), &format!("must specify one of: {names}"));
+        found.invalid(&path, "\"\"", &format!("must specify one of: {names}"));
     } else if has_value {
-        found.invalid(&path, &json!(""), "may not be specified when `value` is not empty");
+        found.invalid(&path, "\"\"", "may not be specified when `value` is not empty");
     } else if given > 1 {
-        found.invalid(&path, &json!(""), "may not have more than one field specified at a time");
+        found.invalid(&path, "\"\"", "may not have more than one field specified at a time");
     }
     field_reference(&variable["valueFrom"]["fieldRef"], &format!("{path}.fieldRef"), found);
 }
@@ -134,7 +138,8 @@ fn field_reference(reference: &Value, path: &str, found: &mut Found) {
     ];
     let Some(field) = reference["fieldPath"].as_str() else { return };
     let is_keyed = ["metadata.labels['", "metadata.annotations['"].iter().any(|start| field.starts_with(start));
-    if !field.is_empty() && !KNOWN.contains(&field) && !(is_keyed && field.ends_with("']")) {
+    let is_known = KNOWN.contains(&field) || is_keyed && field.ends_with("']");
+    if !field.is_empty() && !is_known {
         let why = format!("error converting fieldPath: field label not supported: {field}");
         found.invalid(&format!("{path}.fieldPath"), &reference["fieldPath"], &why);
     }

@@ -20,7 +20,7 @@ pub(super) fn spec(spec: &Value, found: &mut Found) {
         }
         let identity = (&port["protocol"], &port["port"]);
         if seen.contains(&identity) {
-            found.duplicate(&path, &json!({"Port": port["port"], "Protocol": port["protocol"]}));
+            found.duplicate(&path, json!({"Port": port["port"], "Protocol": port["protocol"]}));
         }
         seen.push(identity);
         let node_port = port["nodePort"].as_i64().unwrap_or_default();

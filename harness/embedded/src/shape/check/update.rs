@@ -23,7 +23,7 @@ pub(in crate::shape) fn check(kind: &'static Kind, before: &Value, after: &Value
     let (old, new) = (&before["spec"], &after["spec"]);
     match kind.kind {
         "Deployment" | "ReplicaSet" if old["selector"] != new["selector"] => {
-            found.invalid("spec.selector", &shown(&new["selector"]), IMMUTABLE);
+            found.invalid("spec.selector", shown(&new["selector"]), IMMUTABLE);
         }
         "StatefulSet" if differ(old, new, &STATEFUL_SET_MAY) => found.forbidden("spec", STATEFUL_SET),
         "Pod" if differ(&settled(old, new), &settled(new, new), &["activeDeadlineSeconds"]) => {
@@ -35,7 +35,7 @@ pub(in crate::shape) fn check(kind: &'static Kind, before: &Value, after: &Value
         "Service" => {
             let (was, is) = (old["clusterIP"].as_str().unwrap_or_default(), &new["clusterIP"]);
             if !was.is_empty() && is != was {
-                found.invalid("spec.clusterIPs[0]", &json!([is]), "may not change once set");
+                found.invalid("spec.clusterIPs[0]", json!([is]), "may not change once set");
             }
         }
         "EndpointSlice" if before["addressType"] != after["addressType"] => {

@@ -10,7 +10,7 @@ pub(super) fn spec(kind: &Kind, spec: &Value, found: &mut Found) {
     let template = &spec["template"];
     selector(kind, spec, found);
     found.labels(&template["metadata"]["labels"], "spec.template.metadata.labels", true);
-    pod::spec(&template["spec"], "spec.template.spec", found);
+    pod::spec(&with_claims(spec), "spec.template.spec", found);
     let policy = &template["spec"]["restartPolicy"];
     if ["OnFailure", "Never"].iter().any(|other| policy == other) {
         found.unsupported("spec.template.spec.restartPolicy", policy, &["Always"]);
@@ -24,11 +24,12 @@ pub(super) fn spec(kind: &Kind, spec: &Value, found: &mut Found) {
 /// Checks the spec of a disruption budget.
 pub(super) fn budget(spec: &Value, found: &mut Found) {
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
-        let go = json!({
-            "MinAvailable": spec["minAvailable"], "Selector": spec["selector"],
-            "MaxUnavailable": spec["maxUnavailable"], "UnhealthyPodEvictionPolicy": spec["unhealthyPodEvictionPolicy"],
-        });
-        found.invalid("spec", &go, "minAvailable and maxUnavailable cannot be both set");
+        // Go's names, in Go's order.
+        let go = format!(
+            r#"{{"MinAvailable":{},"Selector":{},"MaxUnavailable":{},"UnhealthyPodEvictionPolicy":{}}}"#,
+            spec["minAvailable"], spec["selector"], spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"],
+        );
+        found.invalid("spec", go, "minAvailable and maxUnavailable cannot be both set");
     }
 }
 
@@ -51,12 +52,27 @@ fn matches(selector: &Value, labels: &Value) -> bool {
         })
 }
 
+/// The template's pod with the volumes that claims of a StatefulSet become.
+fn with_claims(spec: &Value) -> Value {
+    let mut pod = spec["template"]["spec"].clone();
+    let mut volumes = pod["volumes"].as_array().cloned().unwrap_or_default();
+    for claim in spec["volumeClaimTemplates"].as_array().into_iter().flatten() {
+        let name = &claim["metadata"]["name"];
+        volumes.retain(|volume| volume["name"] != *name);
+        volumes.push(json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+    }
+    if let (Some(pod), false) = (pod.as_object_mut(), volumes.is_empty()) {
+        pod.insert("volumes".to_owned(), volumes.into());
+    }
+    pod
+}
+
 fn selector(kind: &Kind, spec: &Value, found: &mut Found) {
     let (selector, labels) = (&spec["selector"], &spec["template"]["metadata"]["labels"]);
     let is_blank = |part: &str| selector[part].is_null() || selector[part] == json!({}) || selector[part] == json!([]);
     if selector.is_object() && is_blank("matchLabels") && is_blank("matchExpressions") {
         let of = if kind.kind == "StatefulSet" { "statefulset" } else { "deployment" };
-        found.invalid("spec.selector", &json!({}), &format!("empty selector is invalid for {of}"));
+        found.invalid("spec.selector", "{}", &format!("empty selector is invalid for {of}"));
     } else if !matches(selector, labels) {
         let labels = if labels.is_null() { &json!({}) } else { labels };
         found.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`");
@@ -79,8 +95,8 @@ fn strategy(strategy: &Value, found: &mut Found) {
             }
         }
         _ => {
-            let go = json!({"Type": strategy["type"], "RollingUpdate": rolling});
-            found.unsupported("spec.strategy", &go, &["Recreate", "RollingUpdate"]);
+            let go = format!(r#"{{"Type":{},"RollingUpdate":{rolling}}}"#, strategy["type"]);
+            found.unsupported("spec.strategy", go, &["Recreate", "RollingUpdate"]);
         }
     }
 }

@@ -1,0 +1,99 @@
+//! Whether a run may write to a cluster. On clusters that we made: yes. On any other, only
+//! where `gate.toml` pins context and uid, and a person labelled the namespace.
+
+use crate::config::PinnedCluster;
+use crate::event::{ClusterFacts, ClusterKind};
+
+/// The label that a person puts on a namespace in which things may be broken.
+pub const ALLOW_LABEL: &str = "gameday.dev/allow-rehearsal";
+
+/// Why a run may not write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// `gate.toml` does not pin this context.
+    #[error(
+        "write to context `{context}`: gate.toml does not list it; add `[clusters.NAME] context = \"{context}\", uid = \"{uid}\"`"
+    )]
+    NotPinned {
+        /// The context.
+        context: String,
+        /// uid of the cluster behind it.
+        uid: String,
+    },
+    /// The context leads to another cluster than the one that was pinned.
+    #[error("write to context `{context}`: it leads to cluster {uid}, and gate.toml pins {pinned}")]
+    OtherCluster {
+        /// The context.
+        context: String,
+        /// uid of the cluster behind it.
+        uid: String,
+        /// The pinned uid.
+        pinned: String,
+    },
+    /// The namespace does not carry the label.
+    #[error(
+        "write to namespace `{namespace}` on `{context}`: nobody allowed it; `kubectl label namespace {namespace} {ALLOW_LABEL}=true` does"
+    )]
+    NotLabelled {
+        /// The context.
+        context: String,
+        /// The namespace.
+        namespace: String,
+    },
+}
+
+/// Decides from facts alone; `label` is the value of [`ALLOW_LABEL`] on the namespace.
+///
+/// # Errors
+/// [`Refused`], with the next step.
+pub fn may_write<'a>(
+    facts: &ClusterFacts,
+    pinned: impl IntoIterator<Item = &'a PinnedCluster>,
+    label: Option<&str>,
+) -> Result<(), Refused> {
+    match facts.kind {
+        ClusterKind::Embedded | ClusterKind::Kind => return Ok(()),
+        ClusterKind::Context => {}
+    }
+    let context = facts.name.clone();
+    let mut of_context = pinned.into_iter().filter(|cluster| cluster.context == context).peekable();
+    let Some(first) = of_context.peek().map(|cluster| cluster.uid.clone()) else {
+        return Err(Refused::NotPinned { context, uid: facts.uid.clone() });
+    };
+    if !of_context.any(|cluster| cluster.uid == facts.uid) {
+        return Err(Refused::OtherCluster { context, uid: facts.uid.clone(), pinned: first });
+    }
+    if label != Some("true") {
+        return Err(Refused::NotLabelled { context, namespace: facts.namespace.clone() });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_peoples_clusters_need_context_uid_and_label() {
+        let pinned = [PinnedCluster { context: "staging".to_owned(), uid: "u1".to_owned() }];
+        for (kind, name, uid, label, allowed) in [
+            (ClusterKind::Embedded, "gameday", "any", None, true),
+            (ClusterKind::Kind, "kind-gate", "any", None, true),
+            (ClusterKind::Context, "staging", "u1", Some("true"), true),
+            (ClusterKind::Context, "staging", "u1", Some("false"), false),
+            (ClusterKind::Context, "staging", "u1", None, false),
+            (ClusterKind::Context, "staging", "u2", Some("true"), false),
+            (ClusterKind::Context, "production", "u1", Some("true"), false),
+        ] {
+            let facts = ClusterFacts {
+                kind,
+                name: name.to_owned(),
+                server: String::new(),
+                version: String::new(),
+                uid: uid.to_owned(),
+                namespace: "hsc-jit".to_owned(),
+            };
+            assert_eq!(may_write(&facts, &pinned, label).is_ok(), allowed, "{kind:?} {name} {uid} {label:?}");
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The form of `gate.toml`, and how it becomes a [`Config`].
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{
+    Ask, BadBuild, CargoBinary, Config, ConfigError, CopiedFile, HttpExpectation, ImageConfig, PinnedCluster, Profile,
+    Program, RolloutConfig, SecretConfig, SmokeCheck, SystemConfig, WebsocketExpectation,
+};
+use crate::duration;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct GateFile {
+    system: SystemForm,
+    images: BTreeMap<Spanned<String>, ImageForm>,
+    #[serde(default)]
+    builds: BTreeMap<Spanned<String>, BuildForm>,
+    #[serde(default)]
+    secrets: BTreeMap<String, SecretForm>,
+    #[serde(default)]
+    profiles: BTreeMap<String, ProfileForm>,
+    #[serde(default)]
+    suites: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    clusters: BTreeMap<String, PinForm>,
+    #[serde(default)]
+    rollout: RolloutForm,
+    #[serde(default)]
+    smoke: Vec<SmokeForm>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct SystemForm {
+    name: String,
+    namespace: Spanned<String>,
+    manifests: String,
+    scenarios: String,
+    version: Spanned<String>,
+    previous_version: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ImageForm {
+    cargo: Option<CargoBinary>,
+    host_binaries: Option<Spanned<Vec<String>>>,
+    #[serde(default)]
+    busybox: bool,
+    entrypoint: Spanned<Vec<String>>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    #[serde(default)]
+    files: Vec<FileForm>,
+    version: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct FileForm {
+    from: String,
+    to: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct BuildForm {
+    images: Vec<Spanned<String>>,
+    env: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct SecretForm {
+    keys: BTreeMap<String, KeyForm>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct KeyForm {
+    generate: Spanned<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ProfileForm {
+    overlay: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct PinForm {
+    context: String,
+    uid: Spanned<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RolloutForm {
+    pull_grace: Option<Spanned<String>>,
+    crash_grace: Option<Spanned<String>>,
+    progress_deadline: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct SmokeForm {
+    name: Spanned<String>,
+    service: String,
+    #[serde(default)]
+    quick: bool,
+    within: Option<Spanned<String>>,
+    http: Option<HttpExpectation>,
+    websocket: Option<WebsocketExpectation>,
+}
+
+/// Longest random value of a Secret: a thousand characters are a mistake.
+const GENERATE_MAX: usize = 1000;
+
+pub(super) fn parse(text: &str, file: &Path, root: &Path) -> Result<Config, ConfigError> {
+    let place = Place { text, file };
+    let form: GateFile = toml::from_str(text).map_err(|error| place.invalid(error.span(), error.message()))?;
+    Ok(Config {
+        file: file.to_owned(),
+        root: root.to_owned(),
+        system: system(form.system, root, &place)?,
+        builds: builds(form.builds, &form.images, &place)?,
+        images: images(form.images, root, &place)?,
+        secrets: secrets(form.secrets, &place)?,
+        profiles: form
+            .profiles
+            .into_iter()
+            .map(|(name, profile)| (name, Profile { overlay: root.join(profile.overlay) }))
+            .collect(),
+        suites: form.suites,
+        clusters: form
+            .clusters
+            .into_iter()
+            .map(|(name, pin)| Ok((name, pinned(pin, &place)?)))
+            .collect::<Result<_, _>>()?,
+        rollout: rollout(form.rollout, &place)?,
+        smoke: form.smoke.into_iter().map(|check| smoke(check, &place)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn system(form: SystemForm, root: &Path, place: &Place<'_>) -> Result<SystemConfig, ConfigError> {
+    if !is_dns_label(form.namespace.get_ref()) {
+        let message = "a namespace is at most 63 of a-z, 0-9 and `-`, with no `-` at either end";
+        return Err(place.invalid(Some(form.namespace.span()), message));
+    }
+    for version in [&form.version, &form.previous_version] {
+        check_tag(version, place)?;
+    }
+    if form.version.get_ref() == form.previous_version.get_ref() {
+        let message = "`previous-version` equals `version`: a rollback needs another release to return to";
+        return Err(place.invalid(Some(form.previous_version.span()), message));
+    }
+    Ok(SystemConfig {
+        name: form.name,
+        namespace: form.namespace.into_inner(),
+        manifests: root.join(form.manifests),
+        scenarios: root.join(form.scenarios),
+        version: form.version.into_inner(),
+        previous_version: form.previous_version.into_inner(),
+    })
+}
+
+fn images(
+    forms: BTreeMap<Spanned<String>, ImageForm>,
+    root: &Path,
+    place: &Place<'_>,
+) -> Result<BTreeMap<String, ImageConfig>, ConfigError> {
+    forms
+        .into_iter()
+        .map(|(repository, form)| {
+            if !is_repository(repository.get_ref()) {
+                let message = "an image repository is lower case: a-z, 0-9, `.`, `_`, `-` and `/`";
+                return Err(place.invalid(Some(repository.span()), message));
+            }
+            let image = image(form, &repository, root, place)?;
+            Ok((repository.into_inner(), image))
+        })
+        .collect()
+}
+
+fn image(
+    form: ImageForm,
+    repository: &Spanned<String>,
+    root: &Path,
+    place: &Place<'_>,
+) -> Result<ImageConfig, ConfigError> {
+    let program = match (form.cargo, form.host_binaries) {
+        (Some(cargo), None) => Program::Cargo(cargo),
+        (None, Some(binaries)) if binaries.get_ref().is_empty() => {
+            return Err(place.invalid(Some(binaries.span()), "`host-binaries` is empty: name at least one program"));
+        }
+        (None, Some(binaries)) => Program::Host(binaries.into_inner()),
+        (None, None) | (Some(_), Some(_)) => {
+            let message = format!(
+                "image `{}` needs either `cargo = {{ package, bin }}` or `host-binaries = […]`",
+                repository.get_ref()
+            );
+            return Err(place.invalid(Some(repository.span()), &message));
+        }
+    };
+    if form.entrypoint.get_ref().is_empty() {
+        return Err(place.invalid(Some(form.entrypoint.span()), "`entrypoint` is empty: name the program to run"));
+    }
+    if let Some(version) = &form.version {
+        check_tag(version, place)?;
+    }
+    let files = form.files.into_iter().map(|copied| {
+        if !copied.to.get_ref().starts_with('/') {
+            return Err(place.invalid(Some(copied.to.span()), "`to` is a path in the image and starts with `/`"));
+        }
+        Ok(CopiedFile { from: root.join(copied.from), to: copied.to.into_inner() })
+    });
+    Ok(ImageConfig {
+        program,
+        busybox: form.busybox,
+        entrypoint: form.entrypoint.into_inner(),
+        env: form.env,
+        files: files.collect::<Result<_, _>>()?,
+        version: form.version.map(Spanned::into_inner),
+    })
+}
+
+fn builds(
+    forms: BTreeMap<Spanned<String>, BuildForm>,
+    images: &BTreeMap<Spanned<String>, ImageForm>,
+    place: &Place<'_>,
+) -> Result<BTreeMap<String, BadBuild>, ConfigError> {
+    let known: Vec<&str> = images.keys().map(|repository| repository.get_ref().as_str()).collect();
+    let build = |form: BuildForm| {
+        if let Some(unknown) = form.images.iter().find(|image| !known.contains(&image.get_ref().as_str())) {
+            let message = format!("no image `{}` here; there are: {}", unknown.get_ref(), known.join(", "));
+            return Err(place.invalid(Some(unknown.span()), &message));
+        }
+        Ok(BadBuild { images: form.images.into_iter().map(Spanned::into_inner).collect(), env: form.env })
+    };
+    forms.into_iter().map(|(name, form)| Ok((name.into_inner(), build(form)?))).collect()
+}
+
+fn secrets(
+    forms: BTreeMap<String, SecretForm>,
+    place: &Place<'_>,
+) -> Result<BTreeMap<String, SecretConfig>, ConfigError> {
+    let length = |form: KeyForm| match *form.generate.get_ref() {
+        0 | GENERATE_MAX.. => {
+            let message = format!("`generate` is a number of characters, from 1 to {}", GENERATE_MAX - 1);
+            Err(place.invalid(Some(form.generate.span()), &message))
+        }
+        length => Ok(length),
+    };
+    forms
+        .into_iter()
+        .map(|(name, form)| {
+            let keys = form.keys.into_iter().map(|(key, form)| Ok((key, length(form)?)));
+            Ok((name, SecretConfig { keys: keys.collect::<Result<_, _>>()? }))
+        })
+        .collect()
+}
+
+/// An empty uid would agree with a cluster that does not tell its own.
+fn pinned(form: PinForm, place: &Place<'_>) -> Result<PinnedCluster, ConfigError> {
+    if form.uid.get_ref().is_empty() {
+        let message = "`uid` is empty: write what `kubectl get namespace kube-system -o jsonpath={.metadata.uid}` says";
+        return Err(place.invalid(Some(form.uid.span()), message));
+    }
+    Ok(PinnedCluster { context: form.context, uid: form.uid.into_inner() })
+}
+
+fn rollout(form: RolloutForm, place: &Place<'_>) -> Result<RolloutConfig, ConfigError> {
+    Ok(RolloutConfig {
+        pull_grace: time(form.pull_grace, Duration::from_secs(30), place)?,
+        crash_grace: time(form.crash_grace, Duration::from_secs(5), place)?,
+        // The default of a Deployment's `progressDeadlineSeconds`.
+        progress_deadline: time(form.progress_deadline, Duration::from_secs(600), place)?,
+    })
+}
+
+fn smoke(form: SmokeForm, place: &Place<'_>) -> Result<SmokeCheck, ConfigError> {
+    let ask = match (form.http, form.websocket) {
+        (Some(http), None) => Ask::Http(http),
+        (None, Some(websocket)) if websocket.expect.is_empty() => {
+            let message = "`expect` is empty: a check that expects nothing cannot fail";
+            return Err(place.invalid(Some(form.name.span()), message));
+        }
+        (None, Some(websocket)) => Ask::Websocket(websocket),
+        (None, None) | (Some(_), Some(_)) => {
+            let message = "a smoke check has either `http = {…}` or `websocket = {…}`";
+            return Err(place.invalid(Some(form.name.span()), message));
+        }
+    };
+    let within = time(form.within, Duration::from_secs(5), place)?;
+    Ok(SmokeCheck { name: form.name.into_inner(), service: form.service, quick: form.quick, within, ask })
+}
+
+fn time(text: Option<Spanned<String>>, default: Duration, place: &Place<'_>) -> Result<Duration, ConfigError> {
+    text.map_or(Ok(default), |text| {
+        duration::parse(text.get_ref()).map_err(|message| place.invalid(Some(text.span()), &message))
+    })
+}
+
+/// Where messages point to.
+struct Place<'a> {
+    text: &'a str,
+    file: &'a Path,
+}
+
+impl Place<'_> {
+    fn invalid(&self, span: Option<Range<usize>>, message: &str) -> ConfigError {
+        let start = span.map_or(0, |span| span.start.min(self.text.len()));
+        let before = self.text.get(..start).unwrap_or(self.text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        ConfigError::Invalid {
+            file: self.file.display().to_string(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message: message.to_owned(),
+        }
+    }
+}
+
+/// A version becomes an image tag with `-` and twelve digits behind it.
+fn check_tag(version: &Spanned<String>, place: &Place<'_>) -> Result<(), ConfigError> {
+    let text = version.get_ref();
+    let fits = (1..=64).contains(&text.len())
+        && text.chars().all(|character| character.is_ascii_alphanumeric() || "._-".contains(character))
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if fits {
+        return Ok(());
+    }
+    let message = format!(
+        "version `{text}` cannot be an image tag: at most 64 letters, digits, `.`, `_` and `-`, such as `v3.3.1`"
+    );
+    Err(place.invalid(Some(version.span()), &message))
+}
+
+fn is_dns_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .chars()
+            .all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn is_repository(text: &str) -> bool {
+    !text.is_empty()
+        && text.split('/').all(|part| {
+            part.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
+                && part.chars().all(|character| {
+                    character.is_ascii_lowercase() || character.is_ascii_digit() || "._-".contains(character)
+                })
+        })
+}

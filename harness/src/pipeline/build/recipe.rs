@@ -1,0 +1,160 @@
+//! From `gate.toml` to what images are made of. Reads which libraries programs need; makes nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{BuildError, Variant};
+use crate::config::{CargoBinary, Config, ImageConfig, Program};
+use crate::image::document::Execution;
+use crate::image::layer::Layer;
+use crate::image::{Digest, host};
+
+/// The environment variable that tells a program its version.
+const VERSION_VARIABLE: &str = "APP_VERSION";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Name of the busybox layer, which images share.
+const BASE: &str = "busybox";
+
+/// What all images of a build are made of.
+pub(super) struct Recipes {
+    /// Layers by name; images share them.
+    pub(super) layers: BTreeMap<String, Arc<Layer>>,
+    /// Images of every variant.
+    pub(super) images: Vec<Recipe>,
+}
+
+/// What one image is made of.
+pub(super) struct Recipe {
+    pub(super) variant: Variant,
+    pub(super) repository: String,
+    /// Repository, version and flaw: what a rebuild is compared against.
+    pub(super) key: String,
+    /// The version in the tag.
+    pub(super) version: String,
+    /// Names of its layers, lowest first.
+    pub(super) layers: Vec<String>,
+    pub(super) execution: Execution,
+    /// Files by the name under which a change of them is told.
+    files: Vec<(String, PathBuf)>,
+}
+
+/// What every image of these variants is made of.
+pub(super) fn all(
+    config: &Config,
+    variants: &[Variant],
+    programs: &BTreeMap<CargoBinary, PathBuf>,
+) -> Result<Recipes, BuildError> {
+    let mut recipes = Recipes { layers: BTreeMap::new(), images: Vec::new() };
+    for (repository, image) in &config.images {
+        let mut layers = Vec::new();
+        let mut files = Vec::new();
+        for (name, layer) in layers_of(repository, image, programs)? {
+            if name != BASE {
+                files.extend(layer.files().map(|(path, from)| (input_name(image, path), from.to_owned())));
+            }
+            recipes.layers.entry(name.clone()).or_insert_with(|| Arc::new(layer));
+            layers.push(name);
+        }
+        for variant in variants {
+            recipes.images.push(recipe(config, variant, repository, image, &layers, &files));
+        }
+    }
+    Ok(recipes)
+}
+
+fn layers_of(
+    repository: &str,
+    image: &ImageConfig,
+    programs: &BTreeMap<CargoBinary, PathBuf>,
+) -> Result<Vec<(String, Layer)>, BuildError> {
+    let mut layers = Vec::new();
+    if image.busybox {
+        layers.push((BASE.to_owned(), host::base_layer()?));
+    }
+    match &image.program {
+        Program::Cargo(binary) => {
+            let mut layer = Layer::default();
+            host::add_program(&mut layer, &programs[binary], &format!("/{}", binary.bin))?;
+            layers.push((format!("binary {}", binary.bin), layer));
+        }
+        Program::Host(names) => {
+            layers.push((format!("programs {}", names.join(" ")), host::programs_layer(names)?));
+        }
+    }
+    let mut copied = Layer::default();
+    for file in &image.files {
+        copied.copy(&file.from, &file.to)?;
+    }
+    if !copied.is_empty() {
+        layers.push((format!("files of {repository}"), copied));
+    }
+    Ok(layers)
+}
+
+fn recipe(
+    config: &Config,
+    variant: &Variant,
+    repository: &str,
+    image: &ImageConfig,
+    layers: &[String],
+    files: &[(String, PathBuf)],
+) -> Recipe {
+    let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
+    env.extend(image.env.clone());
+    let released = config.release_version(variant.release);
+    if image.version.is_none() {
+        env.insert(VERSION_VARIABLE.to_owned(), released.to_owned());
+    }
+    let flaw = variant.flaw.as_ref().and_then(|name| config.builds.get(name).map(|build| (name, build)));
+    let flaw = flaw.filter(|(_, build)| build.images.iter().any(|image| image == repository));
+    if let Some((_, build)) = flaw {
+        env.extend(build.env.clone());
+    }
+    let version = image.version.as_deref().unwrap_or(released).to_owned();
+    let key =
+        flaw.map_or_else(|| format!("{repository} {version}"), |(name, _)| format!("{repository} {version} {name}"));
+    Recipe {
+        variant: variant.clone(),
+        repository: repository.to_owned(),
+        key,
+        version,
+        layers: layers.to_vec(),
+        execution: Execution {
+            env: env.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            entrypoint: image.entrypoint.clone(),
+            working_dir: "/".to_owned(),
+        },
+        files: files.to_vec(),
+    }
+}
+
+impl Recipe {
+    /// Every input by the name under which a change of it is told.
+    pub(super) fn inputs<'a>(
+        &self,
+        layers: impl Iterator<Item = &'a Digest>,
+        digest: impl Fn(&Path) -> Option<Digest>,
+    ) -> BTreeMap<String, String> {
+        let mut inputs = BTreeMap::new();
+        for setting in &self.execution.env {
+            let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
+            inputs.insert(format!("env {name}"), value.to_owned());
+        }
+        inputs.insert("entrypoint".to_owned(), self.execution.entrypoint.join(" "));
+        for (name, path) in &self.files {
+            inputs.insert(name.clone(), digest(path).map_or_else(String::new, |digest| digest.to_string()));
+        }
+        if let Some((_, base)) = self.layers.iter().zip(layers).find(|(name, _)| *name == BASE) {
+            inputs.insert(BASE.to_owned(), base.to_string());
+        }
+        inputs
+    }
+}
+
+fn input_name(image: &ImageConfig, path: &str) -> String {
+    match &image.program {
+        Program::Cargo(binary) if path == binary.bin => "binary".to_owned(),
+        Program::Cargo(_) | Program::Host(_) => format!("file /{path}"),
+    }
+}

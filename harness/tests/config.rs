@@ -1,0 +1,109 @@
+//! `gate.toml`: the committed one is valid, and what is wrong in others is said with its place.
+
+use std::path::Path;
+
+use harness::config::{Ask, Config, Program};
+
+const SYSTEM: &str = r#"
+[system]
+name = "s"
+namespace = "s"
+manifests = "m"
+scenarios = "c"
+version = "v2"
+previous-version = "v1"
+"#;
+
+fn parse(rest: &str) -> Result<Config, String> {
+    let text = format!("{SYSTEM}{rest}");
+    Config::parse(&text, Path::new("gate.toml"), Path::new("/root")).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_committed_file_is_valid() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gate.toml");
+    let config = Config::load(&file).unwrap();
+    assert!(config.root.is_absolute());
+    let flaws: Vec<&str> = config.builds.keys().map(String::as_str).collect();
+    let expected = [
+        "costly-health",
+        "crash-loop",
+        "drops-sockets",
+        "leaks-memory",
+        "never-ready",
+        "never-reconnects",
+        "no-drain",
+        "slow-start",
+    ];
+    assert_eq!(flaws, expected);
+    for (name, build) in &config.builds {
+        assert_eq!(build.env.get("BUILD_FLAW"), Some(name), "a build is named after its flaw");
+    }
+    assert!(matches!(&config.images["redis"].program, Program::Host(programs) if programs.len() == 2));
+    assert!(config.smoke.iter().any(|check| check.quick), "`smoke --quick` must ask something");
+    assert!(config.smoke.iter().any(|check| matches!(check.ask, Ask::Websocket(_))));
+}
+
+#[test]
+fn paths_start_at_the_file() {
+    let config =
+        parse("[images.a]\nhost-binaries=[\"x\"]\nentrypoint=[\"x\"]\nfiles=[{from=\"f\", to=\"/f\"}]").unwrap();
+    assert_eq!(config.system.manifests, Path::new("/root/m"));
+    assert_eq!(config.images["a"].files[0].from, Path::new("/root/f"));
+    assert_eq!(config.state_directory(), Path::new("/root/target/gate"));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    let image = "[images.a]\nhost-binaries = [\"x\"]\nentrypoint = [\"x\"]\n";
+    let rows = [
+        ("syntax", "[images.a]\nentrypoint = [\"x\"\n".to_owned()),
+        ("unknown key", format!("{image}colour = \"red\"\n")),
+        ("unknown table", format!("{image}[colours]\nred = 1\n")),
+        ("wrong type", "[images.a]\nentrypoint = \"x\"\n".to_owned()),
+        ("nothing runs in it", "[images.a]\nentrypoint = [\"x\"]\n".to_owned()),
+        ("no programs", "[images.a]\nhost-binaries = []\nentrypoint = [\"x\"]\n".to_owned()),
+        ("no entrypoint", "[images.a]\nhost-binaries = [\"x\"]\nentrypoint = []\n".to_owned()),
+        ("relative target", format!("{image}files = [{{ from = \"f\", to = \"f\" }}]\n")),
+        ("repository", "[images.\"A b\"]\nhost-binaries = [\"x\"]\nentrypoint = [\"x\"]\n".to_owned()),
+        ("image version", format!("{image}version = \"v 1\"\n")),
+        ("unknown image", format!("{image}[builds.bad]\nimages = [\"a\", \"b\"]\nenv = {{}}\n")),
+        ("secret length", format!("{image}[secrets.k]\nkeys = {{ key = {{ generate = 0 }} }}\n")),
+        ("empty uid", format!("{image}[clusters.staging]\ncontext = \"staging\"\nuid = \"\"\n")),
+        ("duration", format!("{image}[rollout]\npull-grace = \"soon\"\n")),
+        ("smoke asks nothing", format!("{image}[[smoke]]\nname = \"n\"\nservice = \"s\"\n")),
+        (
+            "smoke expects nothing",
+            format!(
+                "{image}[[smoke]]\nname = \"n\"\nservice = \"s\"\nwebsocket = {{ path = \"/\", send = 1, expect = [] }}\n"
+            ),
+        ),
+        ("not ASCII before the place", format!("{image}env = {{ Ä = \"ü\", X = 1 }}\n")),
+    ];
+    let said: Vec<String> = rows
+        .iter()
+        .map(|(row, text)| format!("{row}\n  {}", parse(text).expect_err(row).replace('\n', "\n  ")))
+        .collect();
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn a_system_that_cannot_be_is_refused() {
+    let check = |from: &str, to: &str| {
+        let text = SYSTEM.replace(from, to) + "[images.a]\nhost-binaries=[\"x\"]\nentrypoint=[\"x\"]\n";
+        Config::parse(&text, Path::new("gate.toml"), Path::new("/")).expect_err(to).to_string()
+    };
+    let said = [
+        check("namespace = \"s\"", "namespace = \"S_\""),
+        check("version = \"v2\"", "version = \"3.3.1+build\""),
+        check("previous-version = \"v1\"", "previous-version = \"v2\""),
+        check("name = \"s\"\n", ""),
+    ];
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+#[test]
+fn an_absent_file_is_named() {
+    let error = Config::load(Path::new("/nowhere/gate.toml")).unwrap_err();
+    assert_eq!(error.to_string(), "read `/nowhere/gate.toml`: No such file or directory (os error 2)");
+}

@@ -1,0 +1,165 @@
+//! Scenario files: the committed ones are valid, wrong ones get an error at their place.
+
+use std::path::Path;
+use std::time::Duration;
+
+use harness::scenario::file::{plans, schema};
+use harness::scenario::plan::{BudgetFrom, Expect, Role, Symptom};
+
+const GOOD: &str = "\
+name: example
+title: An example
+suites: [quick]
+promise: { document: RUNBOOK.md, section: Example, says: a minute }
+workload: deployment/backend
+service: backend
+port: 8000
+checks:
+  - name: ready
+    check: { http: { target: each-pod, path: /ready } }
+  - name: ping
+    role: proof
+    check: { redis: { of: statefulset/redis } }
+variants:
+  - name: killed
+    fault: { pod-signal: { of: statefulset/redis, signal: SIGKILL } }
+    proof: [{ check-failed: ping }]
+    budget: { max: 60s, from: fault, source: RUNBOOK.md }
+";
+
+#[test]
+fn defaults_are_filled_in() {
+    let plans = plans("example.yaml", GOOD).unwrap();
+    let [plan] = plans.as_slice() else { panic!("one variant is one plan") };
+    assert_eq!(plan.id.0, "example/killed");
+    assert_eq!(plan.title, "An example");
+    assert_eq!((plan.file.as_str(), plan.line), ("example.yaml", 15));
+    assert_eq!((plan.hold, plan.slow), (Duration::from_secs(8), Duration::from_secs(1)));
+    assert_eq!((plan.symptom, plan.budget.from), (Symptom::Required, BudgetFrom::Fault));
+    assert_eq!((plan.load.requests_per_second, plan.load.sockets), (0.0, 0));
+    assert_eq!(plan.checks.iter().map(|check| check.role).collect::<Vec<_>>(), [Role::Recovery, Role::Proof]);
+}
+
+#[test]
+fn the_interval_follows_from_the_budget() {
+    for (budget, cost, expected) in
+        [("60s", "low", 300), ("1s", "low", 20), ("300s", "low", 500), ("60s", "high", 1_200)]
+    {
+        let text =
+            GOOD.replace("60s", budget).replace("  - name: ready\n", &format!("  - name: ready\n    cost: {cost}\n"));
+        let plan = &plans("example.yaml", &text).unwrap()[0];
+        assert_eq!(plan.checks[0].interval, Duration::from_millis(expected), "{budget} {cost}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named_at_its_place() {
+    let check = |from: &str, to: &str, expected: &str| {
+        assert!(GOOD.contains(from), "`{from}` is not in the example");
+        let wrong = plans("x.yaml", &GOOD.replace(from, to)).expect_err(to);
+        let wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+        assert!(wrong.iter().any(|one| one.starts_with(expected)), "{to}\nexpected {expected}\nfound {wrong:#?}");
+    };
+    check("title: An", "titel: An", "x.yaml:2:1: unknown field `titel`");
+    check("port: 8000", "port: 80000", "x.yaml:7:7: ");
+    check("SIGKILL", "SIGHUP", "x.yaml:16:59: ");
+    check("pod-signal", "pod-explode", "x.yaml:16:14: unknown variant `pod-explode`");
+    check("max: 60s", "max: 60", "x.yaml:18:20: invalid duration `60`");
+    check("max: 60s", "max: 0s", "x.yaml:18:20: the time must be above zero");
+    check("max: 60s", "max: 10ms", "x.yaml:18:20: a budget below 60ms cannot be measured");
+    check("from: fault", "from: remedy", "x.yaml:18:31: the budget counts from the remedy, and there is no remedy");
+    check(
+        "check-failed: ping",
+        "check-failed: pong",
+        "x.yaml:17:12: the proof names check `pong`; there are `ready`, `ping`",
+    );
+    check("[{ check-failed: ping }]", "[]", "x.yaml:17:12: a fault without proof can never pass");
+    check(
+        "    check: { http: { target: each-pod, path: /ready } }\n",
+        "    role: proof\n    check: { http: { target: each-pod, path: /ready } }\n",
+        "x.yaml:1:7: no check decides about recovery",
+    );
+    check("name: ping", "name: ready", "x.yaml:11:11: check `ready` stands twice");
+    check("name: example", "name: Exa mple", "x.yaml:1:7: `Exa mple` is no name");
+    check("deployment/backend", "daemonset/backend", "x.yaml:5:11: invalid workload `daemonset/backend`");
+    check(
+        "port: 8000",
+        "port: 8000\nload: { requests-per-second: 5 }",
+        "x.yaml:8:30: load by requests needs the `path`",
+    );
+    check(
+        "port: 8000",
+        "port: 8000\nload: { requests-per-second: -5, path: /x }",
+        "x.yaml:8:30: requests a second go from 0",
+    );
+    check("port: 8000", "port: 8000\nload: { sockets: 5, socket-path: ws }", "x.yaml:8:34: `ws` is no path");
+    check("port: 8000", "port: 8000\nslow: 5s\nhold: never", "x.yaml:9:7: invalid duration `never`");
+    check(
+        "port: 8000",
+        "port: 8000\nsamples-per-pod-second-max: 0",
+        "x.yaml:8:29: the number of samples must be above zero",
+    );
+    check("path: /ready", "path: ready", "x.yaml:9:11: `ready` is no path");
+    check("path: /ready", "path: /ready, status: 0", "x.yaml:9:11: 0 is no HTTP status");
+    check(
+        "path: /ready",
+        "path: /ready, json: { ready: true }",
+        "x.yaml:9:11: `ready` is no JSON pointer: write `/ready`",
+    );
+    check("of: statefulset/redis }", "of: statefulset/redis, port: 0 }", "x.yaml:11:11: no process listens at port 0");
+    check("port: 8000", "port: 8000\nhold: 1s", "x.yaml:8:7: `hold` (1s) holds too few samples of check `ready`");
+    check("check-failed: ping", "any-of: []", "x.yaml:17:12: `any-of` needs something");
+    check(
+        "check-failed: ping",
+        "any-of: [{ check-failed: ready }]",
+        "x.yaml:17:12: check `ready` decides about recovery: a proof needs one with `role: proof`",
+    );
+    let remedy = |step: &str| format!("remedy: [{step}]\n    budget:");
+    check("budget:", &remedy("{ run: kubectl get pods }"), "x.yaml:18:21: `kubectl get");
+    check(
+        "budget:",
+        &remedy("{ run: kubectl delete pod redis-0, expect: no-recovery, watch: 5s }"),
+        "x.yaml:18:21: the last step of a remedy",
+    );
+    check(
+        "budget:",
+        &remedy("{ run: kubectl delete pod a, expect: no-recovery }, { run: kubectl delete pod b }"),
+        "x.yaml:18:21: a step that another one follows needs `watch`",
+    );
+    check(
+        "budget:",
+        &remedy("{ run: kubectl delete pod a }, { run: kubectl delete pod b }"),
+        "x.yaml:18:21: a step that another one follows needs `watch`",
+    );
+    let again = GOOD[GOOD.find("  - name: killed").unwrap()..].to_owned();
+    check(
+        "source: RUNBOOK.md }\n",
+        &format!("source: RUNBOOK.md }}\n{again}"),
+        "x.yaml:19:11: variant `killed` stands twice",
+    );
+}
+
+#[test]
+fn every_error_of_a_file_is_reported_at_once() {
+    let wrong =
+        plans("x.yaml", &GOOD.replace("60s", "0s").replace("check-failed: ping", "check-failed: pong")).unwrap_err();
+    assert_eq!(wrong.len(), 2, "{wrong:#?}");
+}
+
+#[test]
+fn the_committed_scenarios_are_valid_and_say_what_the_runbook_says() {
+    let text = std::fs::read_to_string("../scenarios/redis-lost.yaml").unwrap();
+    let plans = plans("scenarios/redis-lost.yaml", &text).unwrap();
+    let ids: Vec<_> = plans.iter().map(|plan| plan.id.0.as_str()).collect();
+    assert_eq!(ids, ["redis-lost/killed", "redis-lost/deleted", "redis-lost/hung", "redis-lost/gone"]);
+    assert!(plans.iter().all(|plan| plan.budget.max == Duration::from_secs(60)));
+    let hung = &plans[2];
+    assert_eq!(hung.remedy.iter().map(|step| step.expect).collect::<Vec<_>>(), [Expect::NoRecovery, Expect::Recovery]);
+    assert_eq!(hung.remedy[0].command.text, "kubectl rollout restart statefulset/redis -n hsc-jit");
+}
+
+#[test]
+fn the_committed_schema_is_current() {
+    let committed = std::fs::read_to_string(Path::new("../scenarios/schema.json")).unwrap();
+    assert!(committed == schema(), "`cargo xtask schema > scenarios/schema.json` renews it");
+}
