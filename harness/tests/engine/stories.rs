@@ -253,6 +253,6 @@ async fn observing_that_ends_breaks_the_scenario() {
 
 #[tokio::test(start_paused = true)]
 async fn observing_that_does_not_end_is_left_behind() {
-    let ran = run(plan(), Script { observing_ends: Some((seconds(15), Then::Hangs)), ..killed() }).await;
+    let ran = run(plan(), Script { observing_ends: Some((millis(10_500), Then::Hangs)), ..killed() }).await;
     assert!(ran.notes().iter().any(|note| note.contains("did not end in time")), "{:?}", ran.notes());
 }
