@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration;
 use crate::event::{Ended, Offset, StageResult};
-use crate::outcome::{Outcome, Recovery};
-use crate::scenario::plan::{BudgetFrom, Plan, Symptom};
+use crate::outcome::{Outcome, Recovery, StepResult};
+use crate::scenario::plan::{BudgetFrom, Expect, Plan, Step, Symptom};
 
 /// One scenario's judgement, from best to worst.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -161,6 +161,25 @@ fn unrecovered(outcome: &Outcome) -> String {
     }
 }
 
+/// What differs from what the scenario's author expected of the remedy, and decides nothing:
+/// a step that is known not to help and did, and one that should have helped and did not.
+#[must_use]
+pub fn remarks(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let remark = |(number, step): (usize, &Step)| {
+        let command = &step.command;
+        match (step.expect, outcome.step_result(number)) {
+            (Expect::NoRecovery, StepResult::Recovered) => {
+                Some(format!("`{command}` was expected not to recover the system, and it did"))
+            }
+            (Expect::Recovery, StepResult::NotRecovered) => {
+                Some(format!("`{command}` was expected to recover the system, and it did not"))
+            }
+            (Expect::NoRecovery | Expect::Recovery, _) => None,
+        }
+    };
+    plan.remedy.iter().enumerate().filter_map(remark).collect()
+}
+
 /// A recovery time in seconds, from its lower to its upper end: `32.41–32.85 s`.
 #[must_use]
 pub fn interval(lower: Duration, upper: Duration) -> String {
@@ -287,7 +306,7 @@ pub enum Interrupt {
 pub struct GateFacts {
     /// How many scenarios and stages were asked for.
     pub selected: usize,
-    /// One verdict for each scenario that was asked for, those that never ran included.
+    /// The scenarios' verdicts; one that is asked for and missing here is inconclusive.
     pub verdicts: Vec<Verdict>,
     /// How each stage of the pipeline ended.
     pub stages: Vec<StageResult>,
@@ -318,7 +337,10 @@ pub fn gate(facts: &GateFacts) -> Exit {
         Interrupt::Interrupt => Exit::Interrupted,
         Interrupt::Terminate => Exit::Terminated,
     });
+    // What was asked for and has no verdict and no stage was not shown.
+    let shown = facts.verdicts.len() + facts.stages.len();
     let run = [
+        (shown < facts.selected).then_some(Exit::Inconclusive),
         facts.is_unclean.then_some(Exit::CleanUpIncomplete),
         facts.is_environment.then_some(Exit::Environment),
         interrupt,

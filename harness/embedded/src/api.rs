@@ -84,7 +84,7 @@ struct Api {
 impl Server {
     /// Serves until cancelled, then ends open watches and connections.
     ///
-    /// Makes the namespaces, and the Service `default/kubernetes`, that every cluster has.
+    /// Adds the namespaces and the Service `default/kubernetes` that every cluster has.
     pub async fn serve(self, cancel: CancellationToken) {
         let address = self.listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
         bootstrap::objects(&self.store);

@@ -37,7 +37,12 @@ impl Target {
 ///
 /// # Errors
 /// The reason, where we could not send it.
-pub(crate) async fn send(target: Arc<Target>, intended: Offset, fresh: bool, clock: RunClock) -> Result<Request, String> {
+pub(crate) async fn send(
+    target: Arc<Target>,
+    intended: Offset,
+    fresh: bool,
+    clock: RunClock,
+) -> Result<Request, String> {
     let until = clock.instant(intended + LOST_AFTER);
     let lost = Ok(Request { intended, latency: None });
     let kept = if fresh { None } else { target.kept().pop() };

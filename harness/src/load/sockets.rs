@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn only_a_planned_move_is_no_loss() {
-        let check = |end: End, awaited: bool, expect: bool| assert_eq!(is_loss(end, awaited), expect, "{end:?} {awaited}");
+        let check =
+            |end: End, awaited: bool, expect: bool| assert_eq!(is_loss(end, awaited), expect, "{end:?} {awaited}");
         check(End::Closed(1001), false, false);
         check(End::Closed(1001), true, true);
         check(End::Closed(1000), false, false);

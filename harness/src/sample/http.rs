@@ -121,9 +121,8 @@ fn broken(door: &Door, reason: String) -> Failure {
 }
 
 fn request(door: &Door, path: &str) -> Result<Request<Empty<Bytes>>, Failure> {
-    let mut request = Request::get(path)
-        .body(Empty::new())
-        .map_err(|error| Failure::Ours(format!("ask for `{path}`: {error}")))?;
+    let mut request =
+        Request::get(path).body(Empty::new()).map_err(|error| Failure::Ours(format!("ask for `{path}`: {error}")))?;
     request.headers_mut().extend(door.headers());
     Ok(request)
 }

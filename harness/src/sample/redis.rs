@@ -142,7 +142,9 @@ impl Tunnel {
 /// What Redis said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Answer {
-    Pong { run_id: String },
+    Pong {
+        run_id: String,
+    },
     /// `LOADING …`, `NOAUTH …`: it answers, but not rightly.
     Refusal(String),
 }

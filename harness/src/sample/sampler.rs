@@ -290,13 +290,15 @@ async fn start(
     let (check, subject) = (place.check.clone(), place.subject.clone());
     let sample = Sample { check, subject, intended, sent, done, seen, value };
     // Waiting for room would delay looks: a full record is counted and told instead.
-    let full = matches!(into.try_send(Observation::Record(What::Sample(sample))), Err(mpsc::error::TrySendError::Full(_)));
+    let full =
+        matches!(into.try_send(Observation::Record(What::Sample(sample))), Err(mpsc::error::TrySendError::Full(_)));
     Started { slip: sent.since(intended), recorded: !full }
 }
 
 impl Punctuality {
     fn take_in(&mut self, ended: Result<Started, tokio::task::JoinError>) -> Result<(), SystemError> {
-        let started = ended.map_err(|crash| SystemError { message: format!("check crashed: {crash}"), transient: false })?;
+        let started =
+            ended.map_err(|crash| SystemError { message: format!("check crashed: {crash}"), transient: false })?;
         self.slip_micros.saturating_record(u64::try_from(started.slip.as_micros()).unwrap_or(u64::MAX));
         self.dropped += u64::from(!started.recorded);
         Ok(())

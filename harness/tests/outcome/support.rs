@@ -11,21 +11,21 @@ use harness::scenario::plan::{
     Symptom, WorkloadKind, WorkloadRef,
 };
 
-pub const INTERVAL_MS: u64 = 100;
+pub(crate) const INTERVAL_MS: u64 = 100;
 
-pub fn millis(millis: u64) -> Duration {
+pub(crate) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-pub fn at(millis: u64) -> Offset {
+pub(crate) fn at(millis: u64) -> Offset {
     Offset::from_millis(millis)
 }
 
-pub fn backend() -> WorkloadRef {
+pub(crate) fn backend() -> WorkloadRef {
     WorkloadRef { kind: WorkloadKind::Deployment, name: "backend".to_owned() }
 }
 
-pub fn redis() -> WorkloadRef {
+pub(crate) fn redis() -> WorkloadRef {
     WorkloadRef { kind: WorkloadKind::StatefulSet, name: "redis".to_owned() }
 }
 
@@ -46,7 +46,7 @@ fn planned(name: &str, check: Check, role: Role) -> PlannedCheck {
 
 /// Checks `ready` (each pod) and `service` every 100 ms, proof check `redis`; budget 10 s from
 /// the fault, hold 1 s, slow 500 ms, timeouts 800 ms.
-pub fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     Plan {
         id: ScenarioId("redis-lost/killed".to_owned()),
         title: "Redis is killed".to_owned(),
@@ -80,7 +80,7 @@ pub fn plan() -> Plan {
 }
 
 /// The same with two remedy steps; the first is known not to help and watched for 2 s.
-pub fn remedy_plan() -> Plan {
+pub(crate) fn remedy_plan() -> Plan {
     let step = |text: &str, expect, watch| Step {
         command: text.parse().unwrap_or_else(|error| panic!("{text}: {error}")),
         expect,
@@ -96,7 +96,7 @@ pub fn remedy_plan() -> Plan {
     }
 }
 
-pub fn pod(name: &str, ready: bool) -> PodFacts {
+pub(crate) fn pod(name: &str, ready: bool) -> PodFacts {
     let workload = if name.starts_with("redis") { redis() } else { backend() };
     PodFacts {
         name: name.to_owned(),
@@ -111,53 +111,53 @@ pub fn pod(name: &str, ready: bool) -> PodFacts {
     }
 }
 
-pub fn service() -> Subject {
+pub(crate) fn service() -> Subject {
     Subject::Service
 }
 
-pub fn of_pod(name: &str) -> Subject {
+pub(crate) fn of_pod(name: &str) -> Subject {
     Subject::Pod { name: name.to_owned(), uid: format!("uid-{name}") }
 }
 
-pub fn bad() -> Seen {
+pub(crate) fn bad() -> Seen {
     Seen::Bad { reason: "503 not ready: Redis not connected".to_owned() }
 }
 
-pub fn missing() -> Seen {
+pub(crate) fn missing() -> Seen {
     Seen::Missing { reason: "we slipped".to_owned() }
 }
 
 /// A run in the making.
 #[derive(Clone)]
-pub struct Run {
-    pub plan: Plan,
-    pub events: Vec<Event>,
+pub(crate) struct Run {
+    pub(crate) plan: Plan,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Run {
-    pub fn new(plan: Plan) -> Self {
+    pub(crate) fn new(plan: Plan) -> Self {
         Self { plan, events: Vec::new() }
     }
 
     /// Evidence of one backend pod, `a`, and `redis-0`.
-    pub fn of_one_pod(plan: Plan) -> Self {
+    pub(crate) fn of_one_pod(plan: Plan) -> Self {
         let mut run = Self::new(plan);
         run.put(0, What::Evidence { pods: vec![pod("a", true), pod("redis-0", true)] });
         run
     }
 
-    pub fn put(&mut self, millis: u64, what: What) -> &mut Self {
+    pub(crate) fn put(&mut self, millis: u64, what: What) -> &mut Self {
         let scenario = Some(self.plan.id.clone());
         self.events.push(Event { at: at(millis), scenario, what });
         self
     }
 
     /// One sample, answered 5 ms after it was sent; seen by the run when it was done.
-    pub fn look(&mut self, sent: u64, check: &str, subject: &Subject, seen: Seen) -> &mut Self {
+    pub(crate) fn look(&mut self, sent: u64, check: &str, subject: &Subject, seen: Seen) -> &mut Self {
         self.slow_look(sent, sent + 5, check, subject, seen)
     }
 
-    pub fn slow_look(&mut self, sent: u64, done: u64, check: &str, subject: &Subject, seen: Seen) -> &mut Self {
+    pub(crate) fn slow_look(&mut self, sent: u64, done: u64, check: &str, subject: &Subject, seen: Seen) -> &mut Self {
         let sample = Sample {
             check: CheckName(check.to_owned()),
             subject: subject.clone(),
@@ -171,37 +171,37 @@ impl Run {
     }
 
     /// `ready` at pod `a` and `service`, each interval from `from` to before `until`.
-    pub fn both(&mut self, from: u64, until: u64, seen: &Seen) -> &mut Self {
+    pub(crate) fn both(&mut self, from: u64, until: u64, seen: &Seen) -> &mut Self {
         self.series("ready", &of_pod("a"), from, until, seen).series("service", &service(), from, until, seen)
     }
 
-    pub fn series(&mut self, check: &str, subject: &Subject, from: u64, until: u64, seen: &Seen) -> &mut Self {
-        for sent in (from..until).step_by(usize::try_from(INTERVAL_MS).unwrap()) {
+    pub(crate) fn series(&mut self, check: &str, subject: &Subject, from: u64, until: u64, seen: &Seen) -> &mut Self {
+        for sent in (from..until).step_by(INTERVAL_MS as usize) {
             self.look(sent, check, subject, seen.clone());
         }
         self
     }
 
     /// A PING that was good before the fault, the fault, and one that fails after it: proven at `fault + 15`.
-    pub fn proven_fault(&mut self, fault: u64) -> &mut Self {
+    pub(crate) fn proven_fault(&mut self, fault: u64) -> &mut Self {
         self.look(fault - 50, "redis", &of_pod("redis-0"), Seen::Good);
         self.put(fault, What::FaultSent);
         self.look(fault + 10, "redis", &of_pod("redis-0"), bad())
     }
 
     /// Events in the order in which they were taken in.
-    pub fn sorted(&self) -> Vec<Event> {
+    pub(crate) fn sorted(&self) -> Vec<Event> {
         let mut events = self.events.clone();
         events.sort_by_key(|event| event.at);
         events
     }
 
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         fold(&self.plan, &self.sorted())
     }
 }
 
-pub fn fold(plan: &Plan, events: &[Event]) -> Outcome {
+pub(crate) fn fold(plan: &Plan, events: &[Event]) -> Outcome {
     let mut outcome = Outcome::new(plan);
     for event in events {
         outcome.apply(event);

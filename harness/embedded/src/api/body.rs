@@ -9,7 +9,6 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use crate::api::options::FieldValidation;
 use crate::kinds::{self, Kind};
 use crate::shape;
 use crate::status::Status;
@@ -52,11 +51,7 @@ pub(super) fn decode_object(kind: &'static Kind, media_type: &str, bytes: &[u8])
         "application/yaml" => decode_yaml(bytes).map_err(|error| {
             Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {error}", kind.kind))
         })?,
-        _ => {
-            let message = "the body of the request was in an unknown format - \
-                accepted media types include: application/json, application/yaml";
-            return Err(Status::new(415, "UnsupportedMediaType", message));
-        }
+        _ => return Err(unknown_format()),
     };
     if decoded.value.is_null() {
         decoded.value = Value::Object(serde_json::Map::new());
@@ -68,11 +63,38 @@ pub(super) fn decode_object(kind: &'static Kind, media_type: &str, bytes: &[u8])
     }
     check_kind(kind, &decoded.value)
         .map_err(|(found, why)| Status::bad_request(format!("{found} cannot be handled as a {}: {why}", kind.kind)))?;
-    let fields = decoded.value.as_object_mut().expect("checked above");
+    complete(kind, &mut decoded.value);
+    match shape::decode_error(kind, &decoded.value) {
+        Some(error) => Err(error),
+        None => Ok(decoded),
+    }
+}
+
+/// Decodes a body that is no stored object; `what` stands in the error.
+pub(super) fn decode(what: &str, headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Status> {
+    let decoded = match media_type(headers) {
+        "application/json" => decode_json(bytes),
+        "application/yaml" => decode_yaml(bytes),
+        _ => return Err(unknown_format()),
+    };
+    decoded.map(|decoded| decoded.value).map_err(|why| Status::bad_request(format!("error decoding {what}: {why}")))
+}
+
+fn unknown_format() -> Status {
+    let message = "the body of the request was in an unknown format - \
+        accepted media types include: application/json, application/yaml";
+    Status::new(415, "UnsupportedMediaType", message)
+}
+
+/// Puts in kind, apiVersion and metadata where a client left them out.
+pub(super) fn complete(kind: &'static Kind, object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else { return };
     fields.insert("apiVersion".to_owned(), kind.api_version().into());
     fields.insert("kind".to_owned(), kind.kind.into());
-    check_metadata(kind, &mut decoded.value).map_err(|why| unfit(kind, &why))?;
-    Ok(decoded)
+    let metadata = fields.entry("metadata").or_insert(Value::Null);
+    if metadata.is_null() {
+        *metadata = Value::Object(serde_json::Map::new());
+    }
 }
 
 /// JSON, with the fields that stand twice; the error is worded as Go words it.
@@ -92,34 +114,10 @@ pub(super) fn decode_yaml(bytes: &[u8]) -> Result<Decoded, String> {
     Ok(Decoded { value, duplicates: Vec::new() })
 }
 
-/// Takes out of the object what its kind does not have, and says what that was: as warnings,
-/// or under `Strict` as the sentence of a strict decoding error.
-pub(super) fn prune(
-    kind: &'static Kind,
-    object: &mut Value,
-    duplicates: &[String],
-    validation: FieldValidation,
-) -> Result<Vec<String>, String> {
-    let unknown = shape::unknown_fields(kind, object);
-    for path in &unknown {
-        remove(object, path);
-    }
-    let duplicates = duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
-    let complaints: Vec<String> =
-        unknown.iter().map(|path| format!("unknown field \"{path}\"")).chain(duplicates).collect();
-    match validation {
-        FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Strict if !complaints.is_empty() => {
-            Err(format!("strict decoding error: {}", complaints.join(", ")))
-        }
-        FieldValidation::Strict | FieldValidation::Warn => Ok(complaints),
-    }
-}
-
-/// 400 for a body that cannot become an object of this kind.
-pub(super) fn unfit(kind: &Kind, why: &str) -> Status {
-    let Kind { kind, version, .. } = kind;
-    Status::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
+/// What the object has that its kind has not, and what stands twice in it.
+pub(super) fn complaints(kind: &'static Kind, object: &Value, duplicates: &[String]) -> Vec<String> {
+    let unknown = shape::unknown_fields(kind, object).into_iter().map(|path| format!("unknown field \"{path}\""));
+    unknown.chain(duplicates.iter().map(|path| format!("duplicate field \"{path}\""))).collect()
 }
 
 fn unrecognized(kind: &str, error: &str, bytes: &[u8]) -> Status {
@@ -152,70 +150,8 @@ pub(super) fn check_kind(kind: &'static Kind, object: &Value) -> Result<(), (Str
     Err((format!("{name} in version \"{version}\""), why))
 }
 
-/// Everything above the store reads names from `metadata`, so it must be there and of the right type.
-pub(super) fn check_metadata(kind: &Kind, object: &mut Value) -> Result<(), String> {
-    if !object.is_object() {
-        return Err(format!("json: cannot unmarshal {} into Go value of type v1.{}", type_name(object), kind.kind));
-    }
-    if object["metadata"].is_null() {
-        object["metadata"] = Value::Object(serde_json::Map::new());
-    }
-    let wrong = |found: &Value, field: &str, wanted: &str| {
-        let found = type_name(found);
-        Err(format!("json: cannot unmarshal {found} into Go struct field {field} of type {wanted}"))
-    };
-    let metadata = &object["metadata"];
-    if !metadata.is_object() {
-        return wrong(metadata, &format!("{}.metadata", kind.kind), "v1.ObjectMeta");
-    }
-    for field in ["name", "generateName", "namespace", "uid", "resourceVersion"] {
-        if !metadata[field].is_null() && !metadata[field].is_string() {
-            return wrong(&metadata[field], &format!("ObjectMeta.metadata.{field}"), "string");
-        }
-    }
-    for field in ["labels", "annotations"] {
-        if !metadata[field].is_null() && !metadata[field].is_object() {
-            return wrong(&metadata[field], &format!("ObjectMeta.metadata.{field}"), "map[string]string");
-        }
-    }
-    Ok(())
-}
-
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-/// Removes the field at a path such as `spec.containers[0].imag`.
-fn remove(object: &mut Value, path: &str) {
-    let (parent, field) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut place = object;
-    for step in parent.split('.').filter(|step| !step.is_empty()) {
-        let mut parts = step.split('[');
-        let name = parts.next().unwrap_or_default();
-        let Some(next) = place.get_mut(name) else { return };
-        place = next;
-        for index in parts {
-            let index: Option<usize> = index.trim_end_matches(']').parse().ok();
-            let Some(next) = index.and_then(|index| place.get_mut(index)) else { return };
-            place = next;
-        }
-    }
-    if let Some(fields) = place.as_object_mut() {
-        fields.remove(field);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -282,14 +218,5 @@ mod tests {
             &["metadata.name", "data.a"],
         );
         check("application/yaml", "metadata:\n  name: yy\ndata: {a: \"1\"}\n", "yy", &[]);
-    }
-
-    #[test]
-    fn fields_are_removed_by_path() {
-        let mut object = json!({"spec": {"containers": [{"name": "a", "imag": "x"}], "bogus": 1}, "top": 1});
-        for path in ["spec.containers[0].imag", "spec.bogus", "top", "spec.containers[9].x", "none.such"] {
-            remove(&mut object, path);
-        }
-        assert_eq!(object, json!({"spec": {"containers": [{"name": "a"}]}}));
     }
 }

@@ -6,19 +6,15 @@ use crate::kinds;
 use crate::shape;
 use crate::store::Store;
 
-/// The address of `default/kubernetes`: the API server as pods see it.
-pub(super) const KUBERNETES_ADDRESS: &str = "10.96.0.1";
+/// The address of `default/kubernetes`. Pods find it in their environment; nothing answers there.
+const KUBERNETES_ADDRESS: &str = "10.96.0.1";
 
 /// Adds the namespaces and the Service of the API server where they are absent.
 pub(super) fn objects(store: &Store) {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        let labels = json!({"kubernetes.io/metadata.name": name});
-        let namespace = json!({
-            "metadata": {"name": name, "labels": labels},
-            "spec": {"finalizers": ["kubernetes"]},
-            "status": {"phase": "Active"},
-        });
+        let namespace = json!({"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}});
         add(store, &kinds::NAMESPACE, namespace);
+        add(store, &kinds::SERVICE_ACCOUNT, json!({"metadata": {"name": "default", "namespace": name}}));
     }
     let service = json!({
         "metadata": {
@@ -35,6 +31,7 @@ pub(super) fn objects(store: &Store) {
 
 fn add(store: &Store, kind: &'static kinds::Kind, mut object: Value) {
     shape::fill_defaults(kind, &mut object);
-    // What is there already, from an earlier life of the store, stays.
+    shape::prepare_create(kind, &mut object);
+    // What the launcher has put there already stays.
     let _ = store.create(kind, object);
 }

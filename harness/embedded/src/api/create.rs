@@ -12,6 +12,7 @@ use crate::api::place::Place;
 use crate::api::respond::{self, Answer};
 use crate::api::services;
 use crate::api::view::View;
+use crate::api::write::check_finalizers;
 use crate::kinds::{self, Kind};
 use crate::object::{self, Key};
 use crate::shape;
@@ -38,9 +39,9 @@ pub(super) async fn create(
     bytes: &[u8],
 ) -> Result<Answer, Status> {
     let kind = place.kind;
-    let Decoded { value: mut object, duplicates } = body::decode_object(kind, body::media_type(headers), bytes)?;
-    let mut warnings =
-        body::prune(kind, &mut object, &duplicates, options.validation).map_err(|why| body::unfit(kind, &why))?;
+    let Decoded { value: object, duplicates } = body::decode_object(kind, body::media_type(headers), bytes)?;
+    let complaints = body::complaints(kind, &object, &duplicates);
+    let mut warnings = options.validation.judge(complaints, |problems| shape::strict_error(kind, problems))?;
     if object["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
         return Err(Status::internal("resourceVersion should not be set on objects to be created"));
     }
@@ -100,18 +101,20 @@ async fn add(
     let store = if options.dry_run { &api.store.fork() } else { &api.store };
     begin(kind, &mut object, ownership);
     shape::fill_defaults(kind, &mut object);
-    shape::check_create(kind, &object)?;
     // The name is checked again when the object is added; here it saves a port from being reserved in vain.
     let key = Key::of(kind, &object);
     if let Some(existing) = store.get(&key) {
         return Err(taken(&key, &existing));
     }
+    if ownership == Ownership::Track {
+        track_update(kind, None, &mut object, &options.manager, None);
+    }
+    shape::prepare_create(kind, &mut object);
+    shape::check_create(kind, &object)?;
+    check_finalizers(kind, None, &object)?;
     let _turn = if *kind == kinds::SERVICE { Some(api.services.lock().await) } else { None };
     if *kind == kinds::SERVICE {
         services::allocate(api, None, &mut object, options.dry_run).await?;
-    }
-    if ownership == Ownership::Track {
-        track_update(kind, None, &mut object, &options.manager, None);
     }
     let created = store.create(kind, object)?;
     if !options.dry_run {
@@ -134,7 +137,9 @@ fn taken(key: &Key, existing: &Value) -> Status {
 
 /// Takes out what only the server sets.
 fn begin(kind: &'static Kind, object: &mut Value, ownership: Ownership) {
+    // A node reports its own status in the very request that adds it.
     if kind.subresources.contains(&"status")
+        && *kind != kinds::NODE
         && let Some(fields) = object.as_object_mut()
     {
         fields.remove("status");
@@ -156,8 +161,6 @@ fn begin(kind: &'static Kind, object: &mut Value, ownership: Ownership) {
     if *kind == kinds::NAMESPACE {
         let name = object::name(object).to_owned();
         object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name.into();
-        object["spec"] = json!({"finalizers": ["kubernetes"]});
-        object["status"] = json!({"phase": "Active"});
     }
 }
 

@@ -13,12 +13,8 @@ use crate::api::respond::{self, Answer};
 use crate::api::selector::Filter;
 use crate::api::view::{View, version_of};
 use crate::controllers::{self, DeleteOptions, Deleted, Propagation};
-use crate::kinds;
 use crate::object::Key;
 use crate::status::Status;
-
-/// Namespaces that a cluster does not lose.
-const KEPT_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
 
 /// What a client says about a deletion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,17 +29,7 @@ impl Wish {
         if bytes.is_empty() {
             return Self::of_query(query);
         }
-        let decoded = match body::media_type(headers) {
-            "application/yaml" => body::decode_yaml(bytes),
-            "application/json" => body::decode_json(bytes),
-            _ => {
-                let message = "the body of the request was in an unknown format - \
-                    accepted media types include: application/json, application/yaml";
-                return Err(Status::new(415, "UnsupportedMediaType", message));
-            }
-        };
-        let decoded = decoded.map_err(|why| Status::bad_request(format!("error decoding DeleteOptions: {why}")))?;
-        let mut wish = Self::of_object(&decoded.value)?;
+        let mut wish = Self::of_object(&body::decode("DeleteOptions", headers, bytes)?)?;
         wish.dry_run |= dry_run("DeleteOptions", query.all("dryRun"))?;
         Ok(wish)
     }
@@ -90,9 +76,6 @@ pub(super) fn delete(api: &Api, place: &Place, wish: &Wish, view: View) -> Resul
 
 /// Deletes by key; under a dry run on a copy of the objects.
 pub(super) fn delete_key(api: &Api, key: &Key, wish: &Wish) -> Result<Deleted, Status> {
-    if *key.kind == kinds::NAMESPACE && KEPT_NAMESPACES.contains(&key.name.as_str()) {
-        return Err(Status::forbidden(key.kind, &key.name, "this namespace may not be deleted"));
-    }
     if wish.dry_run {
         return controllers::delete(&api.store.fork(), key, &wish.options);
     }

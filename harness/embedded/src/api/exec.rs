@@ -13,8 +13,9 @@ use futures_util::{SinkExt, StreamExt};
 use http::Request;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -24,9 +25,8 @@ use crate::api::log::choose_container;
 use crate::api::place::Place;
 use crate::api::query::Query;
 use crate::api::respond::{self, Answer};
-use crate::api::websocket::{self, Opened, Socket};
+use crate::api::websocket::{self, Opened};
 use crate::node::ContainerRef;
-use crate::object;
 use crate::status::Status;
 
 const STDIN: u8 = 0;
@@ -55,21 +55,23 @@ pub(super) fn exec(api: &Arc<Api>, place: &Place, query: &Query, request: Reques
         errors: query.flag("stderr"),
         terminal: query.flag("tty"),
     };
-    if object::name(&pod).is_empty() || pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
+    if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", key.name)));
     }
     if !(wanted.input || wanted.output || wanted.errors) {
         return Ok(respond::text(400, "you must specify at least 1 of stdin, stdout, stderr"));
     }
-    let instead = "use a client that runs commands over WebSockets (kubectl 1.30 or later)";
-    let opened = websocket::open(request, &[V5, "v4.channel.k8s.io"], instead)?;
+    websocket::check_upgrade(request.headers())?;
     let argv: Vec<String> = query.all("command").map(str::to_owned).collect();
     let container = ContainerRef { namespace: key.namespace, pod: key.name, container };
+    // Asked before the upgrade, so that a client that falls back to SPDY is told the same.
     let command = match api.node.exec(&container, &argv, wanted.terminal) {
         Ok(command) => command,
         // kubectl shows the text of such an answer as it is.
         Err(status) => return Ok(respond::text(status.code, status.message)),
     };
+    let instead = "use a client that runs commands over WebSockets (kubectl 1.30 or later)";
+    let opened = websocket::open(request, &[V5, "v4.channel.k8s.io"], instead)?;
     let Opened { answer, protocol, socket } = opened;
     api.spawn(async move {
         if let Some(socket) = socket.await {
@@ -87,6 +89,13 @@ struct Streams {
     terminal: bool,
 }
 
+/// What a WebSocket runs on: an upgraded connection, in tests a pipe.
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+type Sink<S> = SplitSink<WebSocketStream<S>, Message>;
+
 struct Session {
     argv: Vec<String>,
     wanted: Streams,
@@ -96,7 +105,7 @@ struct Session {
 
 impl Session {
     /// Runs the command until it ends or the client goes. The command is killed with its client.
-    async fn run(self, mut command: Command, socket: Socket) {
+    async fn run<S: Stream>(self, mut command: Command, socket: WebSocketStream<S>) {
         let piped = |wanted: bool| if wanted { Stdio::piped() } else { Stdio::null() };
         command
             .stdin(piped(self.wanted.input))
@@ -123,7 +132,7 @@ impl Session {
     }
 
     /// Carries the output to the client; the result of the command, or `None` where the client has gone.
-    async fn drive(&self, child: &mut Child, to_client: &mut SplitSink<Socket, Message>) -> Option<Value> {
+    async fn drive<S: Stream>(&self, child: &mut Child, to_client: &mut Sink<S>) -> Option<Value> {
         // Kubernetes opens with an empty frame, so that the client knows that it is connected.
         to_client.send(frame(STDOUT, b"")).await.ok()?;
         let mut output = child.stdout.take();
@@ -180,7 +189,7 @@ fn internal(why: &str) -> Value {
 }
 
 /// Carries the client's frames to the command's stdin; ends when the client goes.
-async fn feed(mut from_client: SplitStream<Socket>, mut stdin: Option<ChildStdin>) {
+async fn feed<S: Stream>(mut from_client: SplitStream<WebSocketStream<S>>, mut stdin: Option<ChildStdin>) {
     while let Some(Ok(message)) = from_client.next().await {
         let bytes = match message {
             Message::Binary(bytes) if !bytes.is_empty() => bytes,
@@ -208,12 +217,12 @@ async fn read_some(from: &mut Option<impl AsyncRead + Unpin>, block: &mut [u8]) 
 }
 
 /// Sends what was read; at the end of the output closes it. `None` where the client has gone.
-async fn pass<T>(
+async fn pass<T, S: Stream>(
     read: std::io::Result<usize>,
     channel: u8,
     block: &[u8],
     from: &mut Option<T>,
-    to_client: &mut SplitSink<Socket, Message>,
+    to_client: &mut Sink<S>,
 ) -> Option<()> {
     match read {
         Ok(0) | Err(_) => *from = None,
@@ -234,4 +243,93 @@ pub(super) fn frame(channel: u8, payload: &[u8]) -> Message {
     bytes.push(channel);
     bytes.extend_from_slice(payload);
     Message::Binary(Bytes::from(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    /// Runs `sh -c script`; the client sends these frames and reads to the end.
+    async fn run(closes: bool, script: &str, input: Vec<Message>) -> Vec<(u8, String)> {
+        let (server, client) = tokio::io::duplex(64 * 1024);
+        let server = WebSocketStream::from_raw_socket(server, Role::Server, None).await;
+        let mut client: WebSocketStream<DuplexStream> =
+            WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+        let mut command = Command::new(&argv[0]);
+        command.args(&argv[1..]);
+        let wanted = Streams { input: true, output: true, errors: true, terminal: false };
+        let session = Session { argv, wanted, closes }.run(command, server);
+        let talk = async move {
+            for message in input {
+                client.send(message).await.unwrap();
+            }
+            let mut frames: Vec<(u8, String)> = Vec::new();
+            while let Some(Ok(message)) = client.next().await {
+                match message {
+                    Message::Binary(bytes) => {
+                        frames.push((bytes[0], String::from_utf8(bytes[1..].to_vec()).unwrap()));
+                    }
+                    Message::Close(frame) => frames.push((CLOSE, frame.unwrap().code.to_string())),
+                    _ => {}
+                }
+            }
+            frames
+        };
+        tokio::join!(session, talk).1
+    }
+
+    fn on(frames: &[(u8, String)], channel: u8) -> String {
+        frames.iter().filter(|frame| frame.0 == channel).map(|frame| frame.1.as_str()).collect()
+    }
+
+    #[tokio::test]
+    async fn output_and_exit_code_are_as_recorded() {
+        for (closes, message) in [
+            (true, "command terminated with non-zero exit code: command terminated with exit code 3"),
+            (
+                false,
+                "command terminated with non-zero exit code: error executing command \
+                [sh -c echo out; echo err >&2; exit 3], exit code 3",
+            ),
+        ] {
+            let frames = run(closes, "echo out; echo err >&2; exit 3", Vec::new()).await;
+            assert_eq!(frames[0], (STDOUT, String::new()), "an empty frame opens");
+            assert_eq!((on(&frames, STDOUT), on(&frames, STDERR)), ("out\n".to_owned(), "err\n".to_owned()));
+            let result: Value = serde_json::from_str(&on(&frames, RESULT)).unwrap();
+            assert_eq!((&result["reason"], &result["message"]), (&json!("NonZeroExitCode"), &json!(message)));
+            assert_eq!(result["details"]["causes"], json!([{"reason": "ExitCode", "message": "3"}]));
+            assert_eq!(frames.last(), Some(&(CLOSE, "1000".to_owned())));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_killed_command_counts_from_128() {
+        let frames = run(true, "kill -9 $$", Vec::new()).await;
+        assert!(on(&frames, RESULT).contains("exit code 137"), "{frames:?}");
+    }
+
+    #[tokio::test]
+    async fn stdin_is_carried_and_closed() {
+        let input = vec![frame(STDIN, b"hel"), frame(STDIN, b"lo"), frame(CLOSE, &[STDIN])];
+        let frames = run(true, "cat", input).await;
+        assert_eq!(on(&frames, STDOUT), "hello");
+        assert_eq!(on(&frames, RESULT), r#"{"metadata":{},"status":"Success"}"#);
+    }
+
+    #[tokio::test]
+    async fn much_output_comes_through_whole() {
+        let frames = run(true, "head -c 1000000 /dev/zero | tr '\\0' x", Vec::new()).await;
+        assert_eq!(on(&frames, STDOUT).len(), 1_000_000);
+    }
+
+    #[tokio::test]
+    async fn output_held_open_by_a_child_does_not_hold_the_result() {
+        let frames = run(true, "sleep 60 & echo done", Vec::new()).await;
+        assert_eq!(on(&frames, STDOUT), "done\n");
+        assert!(on(&frames, RESULT).contains("Success"), "{frames:?}");
+    }
 }

@@ -52,6 +52,21 @@ impl WriteOptions {
     }
 }
 
+impl FieldValidation {
+    /// What of the complaints goes out as warnings, or as the error that `refuse` makes of them.
+    pub(super) fn judge(
+        self,
+        complaints: Vec<String>,
+        refuse: impl FnOnce(&[String]) -> Status,
+    ) -> Result<Vec<String>, Status> {
+        match self {
+            Self::Ignore => Ok(Vec::new()),
+            Self::Strict if !complaints.is_empty() => Err(refuse(&complaints)),
+            Self::Strict | Self::Warn => Ok(complaints),
+        }
+    }
+}
+
 /// Reads the values of `dryRun`: none, or `All`.
 pub(super) fn dry_run<'a>(name: &str, values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
     let values: Vec<&str> = values.filter(|value| !value.is_empty()).collect();

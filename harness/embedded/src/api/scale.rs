@@ -36,7 +36,7 @@ pub(super) async fn write(
     let before = api.store.get(&key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
     let scale = scale_of(&before);
     let after = match edit {
-        None => decode(headers, bytes)?,
+        None => body::decode("Scale", headers, bytes)?,
         Some(Edit::Merge(patch) | Edit::Strategic(patch)) => patch::merge(&scale, patch)?,
         Some(Edit::Json(patch)) => patch::json(&scale, patch)?,
         Some(Edit::Apply(intent)) => intent.clone(),
@@ -70,8 +70,7 @@ pub(super) async fn write(
     if !named.is_empty() {
         patch["metadata"] = json!({"resourceVersion": named});
     }
-    let whole = Place { subresource: None, ..place.clone() };
-    let written = write::change(api, &whole, options, &Edit::Json(replica_patch(&patch))).await?;
+    let written = write::change(api, place, options, &Edit::Json(replica_patch(&patch))).await?;
     Ok(respond::object(200, view.encoding, &scale_of(&written.object)))
 }
 
@@ -82,22 +81,6 @@ fn replica_patch(patch: &Value) -> Value {
         operations.push(json!({"op": "add", "path": "/metadata/resourceVersion", "value": version}));
     }
     operations.into()
-}
-
-fn decode(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Status> {
-    let decoded = match body::media_type(headers) {
-        "application/yaml" => body::decode_yaml(bytes),
-        "application/json" => body::decode_json(bytes),
-        _ => {
-            let message = "the body of the request was in an unknown format - \
-                accepted media types include: application/json, application/yaml";
-            return Err(Status::new(415, "UnsupportedMediaType", message));
-        }
-    };
-    decoded.map(|decoded| decoded.value).map_err(|why| {
-        let message = format!("the object provided is unrecognized (must be of type Scale): {why}");
-        Status::bad_request(message)
-    })
 }
 
 fn scale_of(object: &Value) -> Value {

@@ -17,27 +17,33 @@ const NETWORK: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 0);
 /// How many addresses the range has; its first and its last are not given out.
 const ADDRESSES: u32 = 1 << 16;
 
-/// Gives a new or changed Service its cluster address and node ports, and takes back what
-/// its type no longer has. The caller holds the turn for Services.
+/// Gives a new or changed Service its cluster address and, where its type calls for them,
+/// its node ports. The caller holds the turn for Services.
 pub(super) async fn allocate(
     api: &Api,
     before: Option<&Value>,
     service: &mut Value,
     dry_run: bool,
 ) -> Result<(), Status> {
-    let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
-    if kind == "ExternalName" {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            take(&mut service["spec"], field);
-        }
-        return Ok(());
-    }
     settle_address(api, before, service, dry_run)?;
-    if kind == "ClusterIP" {
-        release_ports(before, service);
-        return Ok(());
+    if service["spec"]["type"] == "NodePort" { settle_ports(api, before, service, dry_run).await } else { Ok(()) }
+}
+
+/// Takes node ports back from a Service that no longer has them by its type, unless the client
+/// asked for others.
+pub(super) fn release_ports(before: &Value, service: &mut Value) {
+    if service["spec"]["type"] != "ClusterIP" {
+        return;
     }
-    settle_ports(api, before, service, dry_run).await
+    let had: BTreeSet<u64> = node_ports(before).collect();
+    for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+        if port["nodePort"].as_u64().is_some_and(|number| had.contains(&number)) {
+            take(port, "nodePort");
+        }
+    }
+    if service["spec"]["externalTrafficPolicy"] == before["spec"]["externalTrafficPolicy"] {
+        take(&mut service["spec"], "externalTrafficPolicy");
+    }
 }
 
 fn settle_address(api: &Api, before: Option<&Value>, service: &mut Value, dry_run: bool) -> Result<(), Status> {
@@ -96,17 +102,6 @@ fn free_address(api: &Api) -> Result<Ipv4Addr, Status> {
         .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))
 }
 
-/// A port that had its number from NodePort times loses it, unless the client asked for one anew.
-fn release_ports(before: Option<&Value>, service: &mut Value) {
-    let had: BTreeSet<u64> = before.into_iter().flat_map(node_ports).collect();
-    for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
-        if port["nodePort"].as_u64().is_some_and(|number| number == 0 || had.contains(&number)) {
-            take(port, "nodePort");
-        }
-    }
-    take(&mut service["spec"], "externalTrafficPolicy");
-}
-
 async fn settle_ports(api: &Api, before: Option<&Value>, service: &mut Value, dry_run: bool) -> Result<(), Status> {
     let had: BTreeSet<u64> = before.into_iter().flat_map(node_ports).collect();
     let (services, _) = api.store.list(&kinds::SERVICE, None);
@@ -115,8 +110,6 @@ async fn settle_ports(api: &Api, before: Option<&Value>, service: &mut Value, dr
     let mut given: BTreeSet<u64> = BTreeSet::new();
     for index in 0..service["spec"]["ports"].as_array().map_or(0, Vec::len) {
         let wanted = service["spec"]["ports"][index]["nodePort"].as_u64().filter(|port| *port != 0);
-        // An update that leaves the number out keeps the one its port had.
-        let wanted = wanted.or_else(|| before.and_then(|before| kept(before, &service["spec"]["ports"][index])));
         let field = format!("spec.ports[{index}].nodePort");
         let refuse = |number: u64, why: &str| invalid(service, &field, format!("Invalid value: {number}: {why}"));
         let number = match wanted {
@@ -147,12 +140,6 @@ fn node_ports(service: &Value) -> impl Iterator<Item = u64> {
     service["spec"]["ports"].as_array().into_iter().flatten().filter_map(|port| port["nodePort"].as_u64())
 }
 
-fn kept(before: &Value, port: &Value) -> Option<u64> {
-    let ports = before["spec"]["ports"].as_array()?;
-    let same = |old: &&Value| old["port"] == port["port"] && old["protocol"] == port["protocol"];
-    ports.iter().find(same)?["nodePort"].as_u64()
-}
-
 fn take(value: &mut Value, field: &str) {
     if let Some(fields) = value.as_object_mut() {
         fields.remove(field);
@@ -162,4 +149,25 @@ fn take(value: &mut Value, field: &str) {
 fn invalid(service: &Value, field: &str, message: String) -> Status {
     let cause = Cause { reason: "FieldValueInvalid", message, field: field.to_owned() };
     Status::invalid(&kinds::SERVICE, object::name(service), &[cause])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_released_with_the_type() {
+        let service = |kind: &str, node_port: u64| {
+            let port = json!({"name": "http", "port": 80, "protocol": "TCP", "nodePort": node_port});
+            json!({"spec": {"type": kind, "ports": [port], "externalTrafficPolicy": "Cluster"}})
+        };
+        let check = |before: Value, mut after: Value, kept: Option<u64>| {
+            release_ports(&before, &mut after);
+            assert_eq!(after["spec"]["ports"][0]["nodePort"].as_u64(), kept, "{after}");
+        };
+        check(service("NodePort", 30_001), service("NodePort", 30_001), Some(30_001));
+        check(service("NodePort", 30_001), service("ClusterIP", 30_001), None);
+        // A number that the client asks for anew stays, and is then refused by the checks.
+        check(service("NodePort", 30_001), service("ClusterIP", 30_002), Some(30_002));
+    }
 }

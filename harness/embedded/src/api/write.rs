@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::api::Api;
 use crate::api::body::{self, Decoded};
 use crate::api::create::{Ownership, check_namespace, create_object};
-use crate::api::options::{FieldValidation, WriteOptions, invalid};
+use crate::api::options::{WriteOptions, invalid};
 use crate::api::place::Place;
 use crate::api::respond::{self, Answer};
 use crate::api::services;
@@ -188,15 +188,23 @@ fn compute(place: &Place, options: &WriteOptions, edit: &Edit, before: &Value) -
             apply::apply(kind, Some(before), &intent, &options.manager, options.force.unwrap_or(false))?
         }
     };
-    if let Err(why) = body::check_metadata(kind, &mut after) {
-        return Err(undecodable(kind, edit, &after, &why));
+    let unfit = |after: &Value, why: &str| match edit {
+        // A strategic merge is decoded while it is applied, so it is the patch that is shown.
+        Edit::Strategic(patch) => shape::patched_error(patch, why),
+        _ => shape::patched_error(after, why),
+    };
+    body::check_kind(kind, &after).map_err(|(_, why)| unfit(&after, &why))?;
+    body::complete(kind, &mut after);
+    if let Some(why) = shape::type_mismatch(kind, &after) {
+        return Err(unfit(&after, &why));
     }
-    body::check_kind(kind, &after).map_err(|(_, why)| undecodable(kind, edit, &after, &why))?;
     check_identity(place, edit, before, &after)?;
-    let shown = (options.validation == FieldValidation::Strict).then(|| after.clone());
-    let mut warnings = body::prune(kind, &mut after, duplicates, options.validation)
-        .map_err(|why| undecodable(kind, edit, shown.as_ref().unwrap_or(before), &why))?;
-    let after = settle(place, options, edit, before, after, applied)?;
+    let complaints = body::complaints(kind, &after, duplicates);
+    let mut warnings = options.validation.judge(complaints, |problems| match edit {
+        Edit::Replace(_) => shape::strict_error(kind, problems),
+        _ => unfit(&after, &format!("strict decoding error: {}", problems.join(", "))),
+    })?;
+    let after = settle(place, options, before, after, applied)?;
     warnings.extend(shape::warnings(kind, &after));
     Ok(Changed { after, warnings })
 }
@@ -239,31 +247,22 @@ fn check_identity(place: &Place, edit: &Edit, before: &Value, after: &Value) -> 
 }
 
 /// Keeps what a client cannot change, fills in defaults, checks, counts the generation and the owners.
-fn settle(
-    place: &Place,
-    options: &WriteOptions,
-    edit: &Edit,
-    before: &Value,
-    after: Value,
-    applied: bool,
-) -> Result<Value, Status> {
+fn settle(place: &Place, options: &WriteOptions, before: &Value, after: Value, applied: bool) -> Result<Value, Status> {
     let kind = place.kind;
     let disowned = disowns(&after);
     let mut after = match place.subresource.as_deref() {
-        None => whole(kind, before, after, applied),
+        None | Some("scale") => whole(kind, before, after, applied),
         Some("finalize") => part(before, after, "spec"),
         Some(_) => part(before, after, "status"),
     };
-    check_finalizers(kind, before, &after)?;
-    if place.subresource.is_none() {
+    check_finalizers(kind, Some(before), &after)?;
+    if is_whole(place) {
+        shape::carry_over(kind, before, &mut after);
         shape::fill_defaults(kind, &mut after);
-        shape::check_update(kind, before, &after).map_err(|status| match edit {
-            // A value of a wrong type that a patch brought in is the patch's fault.
-            Edit::Merge(_) | Edit::Json(_) | Edit::Strategic(_) if status.code == 400 => {
-                undecodable(kind, edit, &after, status.message.split("handled as a ").last().unwrap_or_default())
-            }
-            _ => status,
-        })?;
+        if *kind == kinds::SERVICE {
+            services::release_ports(before, &mut after);
+        }
+        shape::check_update(kind, before, &after)?;
         object::count_generation(kind, before, &mut after);
     }
     if applied {
@@ -278,6 +277,11 @@ fn settle(
     }
     apply::track_update(kind, Some(before), &mut after, &options.manager, place.subresource.as_deref());
     Ok(after)
+}
+
+/// Whether a change is one of the object itself: scaling is, too, only by another path.
+fn is_whole(place: &Place) -> bool {
+    matches!(place.subresource.as_deref(), None | Some("scale"))
 }
 
 /// The whole object, but with the server's own metadata and, where it is a subresource, the status of before.
@@ -320,21 +324,29 @@ fn part(before: &Value, mut after: Value, part: &str) -> Value {
     object
 }
 
-/// An object that is being deleted gets no new finalizers.
-fn check_finalizers(kind: &Kind, before: &Value, after: &Value) -> Result<(), Status> {
+/// Finalizers are qualified names, and an object that is being deleted gets no new ones.
+pub(super) fn check_finalizers(kind: &Kind, before: Option<&Value>, after: &Value) -> Result<(), Status> {
+    const STANDARD: &[&str] = &["orphan", "foregroundDeletion", "kubernetes"];
     let finalizers = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let refuse = |reason, field: String, message| {
+        Err(Status::invalid(kind, object::name(after), &[Cause { reason, message, field }]))
+    };
+    let wanted = finalizers(after);
+    let plain = |one: &Value| one.as_str().is_some_and(|name| !name.contains('/') && !STANDARD.contains(&name));
+    if let Some(index) = wanted.iter().position(plain) {
+        let why = "name is neither a standard finalizer name nor is it fully qualified";
+        let message = format!("Invalid value: {}: {why}", wanted[index]);
+        return refuse("FieldValueInvalid", format!("metadata.finalizers[{index}]"), message);
+    }
+    let Some(before) = before.filter(|before| object::is_terminating(before)) else { return Ok(()) };
     let had = finalizers(before);
-    let new: Vec<Value> = finalizers(after).into_iter().filter(|one| !had.contains(one)).collect();
-    if !object::is_terminating(before) || new.is_empty() {
+    let new: Vec<String> = wanted.iter().filter(|one| !had.contains(one)).map(Value::to_string).collect();
+    if new.is_empty() {
         return Ok(());
     }
-    let new: Vec<String> = new.iter().map(Value::to_string).collect();
-    let message = format!(
-        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-        new.join(", ")
-    );
-    let cause = Cause { reason: "FieldValueForbidden", message, field: "metadata.finalizers".to_owned() };
-    Err(Status::invalid(kind, object::name(before), &[cause]))
+    let why = "no new finalizers can be added if the object is being deleted, found new finalizers";
+    let message = format!("Forbidden: {why} []string{{{}}}", new.join(", "));
+    refuse("FieldValueForbidden", "metadata.finalizers".to_owned(), message)
 }
 
 /// Checks what a client applies, and completes its name and namespace from the path.
@@ -376,19 +388,6 @@ fn check_intent(place: &Place, intent: &Value, before: Option<&Value>) -> Result
     }
     take_metadata(&mut intent, "resourceVersion");
     Ok(intent)
-}
-
-/// 400 for a replacement, 422 for a patch whose result is no object of this kind.
-fn undecodable(kind: &Kind, edit: &Edit, result: &Value, why: &str) -> Status {
-    let shown = match edit {
-        Edit::Replace(_) => return body::unfit(kind, why),
-        Edit::Strategic(patch) => patch,
-        Edit::Merge(_) | Edit::Json(_) | Edit::Apply(_) => result,
-    };
-    let quoted = Value::from(shown.to_string());
-    let message = format!("Invalid value: {quoted}: {why}");
-    let cause = Cause { reason: "FieldValueInvalid", message, field: "patch".to_owned() };
-    Status::invalid_options("", "", "", &[cause])
 }
 
 /// `managedFields: []` and `[{}]` take the owners out.

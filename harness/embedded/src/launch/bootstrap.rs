@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::kinds;
 use crate::object;
+use crate::shape;
 use crate::status::Status;
 use crate::store::Store;
 
@@ -18,18 +19,18 @@ pub(crate) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 245, 0, 1);
 /// The version of Kubernetes that is imitated.
 const VERSION: &str = "v1.36.2";
 
-/// Creates them.
+/// Creates them: namespaces, the Service of the API server, the node.
 ///
 /// # Errors
 /// What the store says.
 pub(super) fn create(store: &Store) -> Result<(), Status> {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
         store.create(&kinds::NAMESPACE, namespace(name))?;
-        store.create(&kinds::SERVICE_ACCOUNT, json!({"metadata": {"name": "default", "namespace": name}}))?;
     }
-    store.create(&kinds::SERVICE, kubernetes_service())?;
-    store.create(&kinds::NODE, node(&Machine::read()))?;
-    Ok(())
+    let mut service = kubernetes_service();
+    shape::fill_defaults(&kinds::SERVICE, &mut service);
+    store.create(&kinds::SERVICE, service)?;
+    store.create(&kinds::NODE, node(&Machine::read())).map(|_| ())
 }
 
 /// The kubeconfig of a cluster; the token is the only secret in it.
@@ -63,11 +64,9 @@ fn kubernetes_service() -> Value {
             "labels": {"component": "apiserver", "provider": "kubernetes"},
         },
         "spec": {
-            "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"], "internalTrafficPolicy": "Cluster",
-            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "sessionAffinity": "None", "type": "ClusterIP",
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+            "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"],
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],
         },
-        "status": {"loadBalancer": {}},
     })
 }
 
@@ -85,7 +84,8 @@ impl Machine {
     fn read() -> Self {
         let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let memory = text("/proc/meminfo");
-        let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+        let total =
+            memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
         let release = text("/etc/os-release");
         let pretty = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
         Self {

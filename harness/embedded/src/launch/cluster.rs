@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::handover::{self, Channel, Portal, Setup, ToCluster, ToPortal};
-use super::{LaunchError, bootstrap, place, tls};
-use crate::api::Server;
+use super::{LaunchError, bootstrap, place};
+use crate::api::{Server, tls};
 use crate::node::{Node, Settings};
 use crate::store::Store;
 
@@ -70,7 +70,10 @@ async fn receive_setup(channel: &Channel) -> Result<(Setup, TcpListener), Launch
     let listener = match channel.receive().await {
         Ok(Some((ToCluster::Setup(setup), Some(socket)))) => {
             let listener = std::net::TcpListener::from(socket);
-            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)).map(|listener| (setup, listener))
+            listener
+                .set_nonblocking(true)
+                .and_then(|()| TcpListener::from_std(listener))
+                .map(|listener| (setup, listener))
         }
         Ok(_) => Err(std::io::ErrorKind::UnexpectedEof.into()),
         Err(error) => Err(error),
@@ -100,14 +103,14 @@ async fn start(
     tasks.spawn(crate::controllers::run(store.clone(), setup.seed, cancel.clone()));
 
     let token = token()?;
-    let identity = tls::make().map_err(|error| LaunchError::new(format!("make the API's certificate: {error}")))?;
+    let certificates = tls::certificates().map_err(|error| LaunchError::new(error.to_string()))?;
     let kubeconfig = setup.dir.join("kubeconfig");
-    let content = bootstrap::kubeconfig(&setup.name, setup.port, &identity.authority_pem, &token);
+    let content = bootstrap::kubeconfig(&setup.name, setup.port, &certificates.ca_pem, &token);
     let text = serde_json::to_vec_pretty(&content).map_err(std::io::Error::from);
     text.and_then(|text| place::write_private(&kubeconfig, &text))
         .map_err(|error| LaunchError::new(format!("write {}: {error}", kubeconfig.display())))?;
 
-    let server = Server { store, node, listener, tls: identity.server, token, seed: setup.seed };
+    let server = Server { store, node, listener, tls: certificates.server, token, seed: setup.seed };
     tasks.spawn(server.serve(cancel.clone()));
     Ok(kubeconfig)
 }

@@ -172,11 +172,7 @@ impl Portal {
 
 /// Carries requests to the portal until cancelled, or until the portal is gone, which it
 /// turns into a cancellation.
-pub(super) async fn attend(
-    channel: Channel,
-    mut requests: mpsc::Receiver<NodePortRequest>,
-    cancel: CancellationToken,
-) {
+pub(super) async fn attend(channel: Channel, mut requests: mpsc::Receiver<NodePortRequest>, cancel: CancellationToken) {
     let mut waiting = std::collections::VecDeque::new();
     loop {
         tokio::select! {

@@ -151,9 +151,8 @@ impl Lock {
 pub(super) fn names() -> Vec<String> {
     let Ok(clusters) = clusters_dir() else { return Vec::new() };
     let files = fs::read_dir(clusters).into_iter().flatten().flatten();
-    let mut names: Vec<String> = files
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".lock")?.to_owned()))
-        .collect();
+    let mut names: Vec<String> =
+        files.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".lock")?.to_owned())).collect();
     names.sort();
     names
 }

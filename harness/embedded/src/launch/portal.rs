@@ -214,9 +214,10 @@ fn listen_node_port(wanted: u16) -> Result<(OwnedFd, u16), String> {
             _ => format!("listen on port {wanted} of 127.0.0.1: {error}"),
         });
     }
-    NODE_PORTS.clone().find_map(|port| listen(port).ok()).ok_or_else(|| {
-        format!("no port of {} to {} is free on 127.0.0.1", NODE_PORTS.start(), NODE_PORTS.end())
-    })
+    NODE_PORTS
+        .clone()
+        .find_map(|port| listen(port).ok())
+        .ok_or_else(|| format!("no port of {} to {} is free on 127.0.0.1", NODE_PORTS.start(), NODE_PORTS.end()))
 }
 
 fn port_error(port: u16, error: &io::Error) -> LaunchError {

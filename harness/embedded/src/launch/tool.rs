@@ -17,8 +17,7 @@ pub(crate) enum Tool {
 
 impl Tool {
     /// All of them, in the order in which `doctor` shows them.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Unshare, Self::Nsenter, Self::Setpriv, Self::Setsid, Self::Ip, Self::Nft];
+    pub(crate) const ALL: [Self; 6] = [Self::Unshare, Self::Nsenter, Self::Setpriv, Self::Setsid, Self::Ip, Self::Nft];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {

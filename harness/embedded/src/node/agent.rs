@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::worker::Worker;
 use super::{Node, volumes};
-use crate::events::{self, Severity};
 use crate::kinds;
-use crate::object::{self, Key};
+use crate::object;
 use crate::store::{Change, Verb};
 
 /// Runs the pods of this node until cancelled; then everything that runs is killed.
@@ -79,12 +78,7 @@ impl Agent {
     }
 
     fn see(&mut self, pod: &Arc<Value>) {
-        let node_name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        if node_name.is_empty() {
-            self.schedule(pod);
-            return;
-        }
-        if node_name != self.node.shared.settings.name {
+        if pod["spec"]["nodeName"] != self.node.shared.settings.name.as_str() {
             return;
         }
         let uid = object::uid(pod);
@@ -99,30 +93,6 @@ impl Agent {
         let (sender, receiver) = watch::channel(Some(Arc::clone(pod)));
         self.workers.insert(uid.to_owned(), sender);
         self.tasks.spawn(Worker::new(self.node.clone(), Arc::clone(pod), receiver).run());
-    }
-
-    /// The one node takes every pod.
-    fn schedule(&self, pod: &Value) {
-        if object::is_terminating(pod) {
-            return;
-        }
-        let shared = &self.node.shared;
-        let name = &shared.settings.name;
-        let key = Key::of(&kinds::POD, pod);
-        let bound = shared.store.update(&key, |newest| {
-            if object::uid(newest) == object::uid(pod) && newest["spec"]["nodeName"].is_null() {
-                newest["spec"]["nodeName"] = name.as_str().into();
-                newest["status"]["conditions"] = json!([{
-                    "type": "PodScheduled", "status": "True", "lastProbeTime": null,
-                    "lastTransitionTime": object::timestamp(),
-                }]);
-            }
-            Ok(())
-        });
-        if let Ok(bound) = bound {
-            let message = format!("Successfully assigned {}/{} to {name}", key.namespace, key.name);
-            events::record(&shared.store, "default-scheduler", &kinds::POD, &bound, Severity::Normal, "Scheduled", &message);
-        }
     }
 
     fn forget_finished(&mut self) {

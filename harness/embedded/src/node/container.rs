@@ -16,12 +16,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::Settings;
 use super::container_init::{Spec, hand_over};
 use super::files::remove_tree;
 use super::logs::{self, Log};
 use super::prober::Verdict;
 use super::sandbox::Sandbox;
-use super::Settings;
 use crate::launch::Tool;
 
 /// How long building a root file system may take.
@@ -42,8 +42,10 @@ pub(super) struct Run {
     /// `gameday://` and 64 hexadecimal digits.
     pub(super) id: String,
     output: JoinSet<()>,
-    /// Its probes; they end with it.
-    pub(super) probes: JoinSet<()>,
+    /// Its startup and liveness probes; they end when it is told to end.
+    pub(super) health: JoinSet<()>,
+    /// Its readiness probe; it ends with the run.
+    pub(super) readiness: JoinSet<()>,
     /// What they say.
     verdicts: mpsc::Receiver<Verdict>,
     /// Opens the probes that wait for the start.
@@ -121,7 +123,12 @@ impl Run {
         let talk = talk(ours, report, spec);
         let said = match timeout(START_DEADLINE, talk).await {
             Ok(said) => said.map_err(failed)?,
-            Err(_) => return Err(format!("unable to start container process: not done after {} s", START_DEADLINE.as_secs())),
+            Err(_) => {
+                return Err(format!(
+                    "unable to start container process: not done after {} s",
+                    START_DEADLINE.as_secs()
+                ));
+            }
         };
         let (first, rest) = said.split_once('\n').unwrap_or((&said, ""));
         let pid = first.strip_prefix("pid ").and_then(|pid| Pid::from_raw(pid.parse().ok()?));
@@ -131,7 +138,8 @@ impl Run {
                 pid,
                 id: new_id(),
                 output,
-                probes: JoinSet::new(),
+                health: JoinSet::new(),
+                readiness: JoinSet::new(),
                 verdicts,
                 started: watch::Sender::new(false),
                 exceeded: Arc::new(AtomicBool::new(false)),
@@ -139,7 +147,10 @@ impl Run {
             }),
             Some(_) => Err(format!("unable to start container process: {rest}")),
             // It died without a word, or before its first one.
-            None => Err(format!("unable to start container process: {}", if said.is_empty() { "its process ended" } else { &said })),
+            None => Err(format!(
+                "unable to start container process: {}",
+                if said.is_empty() { "its process ended" } else { &said }
+            )),
         }
     }
 
@@ -166,7 +177,8 @@ impl Run {
 
     /// Collects what a run leaves after its end: the rest of its output, its last words.
     pub(super) async fn finish(mut self, status: std::io::Result<ExitStatus>) -> Exit {
-        self.probes.shutdown().await;
+        self.health.shutdown().await;
+        self.readiness.shutdown().await;
         let drained = async { while self.output.join_next().await.is_some() {} };
         let _ = timeout(DRAIN_DEADLINE, drained).await;
         let code = match status {
@@ -174,11 +186,7 @@ impl Run {
             Err(_) => 255,
         };
         remove_tree(&self.files.scratch);
-        Exit {
-            code,
-            out_of_memory: self.exceeded.load(Ordering::Acquire),
-            message: last_words(&self.files, code != 0),
-        }
+        Exit { code, out_of_memory: self.exceeded.load(Ordering::Acquire), message: last_words(&self.files, code != 0) }
     }
 }
 
@@ -187,7 +195,7 @@ fn command(settings: &Settings, sandbox: &Sandbox, spec: &Spec, stdin: UnixStrea
     let mut command = Command::new(tool(Tool::Nsenter)?);
     command.args(["--target", &sandbox.pid.as_raw_nonzero().to_string()]);
     command.args(["--user", "--net", "--uts", "--ipc", "--preserve-credentials"]).arg(tool(Tool::Unshare)?);
-    command.args(["--mount", "--pid", "--fork", "--kill-child=SIGKILL"]);
+    command.args(["--mount", "--pid"]);
     if (spec.user, spec.group) != (0, 0) {
         command.args(["--user", "--keep-caps"]);
         command.args([format!("--map-user={}", spec.user), format!("--map-group={}", spec.group)]);
@@ -225,7 +233,11 @@ fn new_id() -> String {
 ///
 /// # Errors
 /// The sentence for `CreateContainerConfigError`.
-pub(super) fn user(image: &super::image::Image, pod: &serde_json::Value, container: &serde_json::Value) -> Result<(u32, u32), String> {
+pub(super) fn user(
+    image: &super::image::Image,
+    pod: &serde_json::Value,
+    container: &serde_json::Value,
+) -> Result<(u32, u32), String> {
     let setting = |key: &str| {
         let own = &container["securityContext"][key];
         if own.is_null() { &pod["spec"]["securityContext"][key] } else { own }
@@ -262,9 +274,10 @@ fn look_up(layers: &[PathBuf], file: &str, name: &str) -> Option<(u32, u32)> {
     }
     let text = layers.iter().find_map(|layer| std::fs::read_to_string(Path::new(layer).join(file)).ok());
     let text = text.unwrap_or_default();
-    let found = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        fields.len() > 2 && (fields[0] == name || fields[2] == name)
-    });
+    let found = text
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() > 2 && (fields[0] == name || fields[2] == name));
     match found {
         Some(fields) => {
             let group = fields.get(3).and_then(|group| group.parse().ok()).unwrap_or(0);

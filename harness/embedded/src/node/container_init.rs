@@ -16,8 +16,11 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
+use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
+
+use super::{exit_code, give_up};
 
 /// Where the old root stands while the new one is furnished.
 const OLD_ROOT: &str = "/.host";
@@ -26,8 +29,7 @@ const OLD_ROOT: &str = "/.host";
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Parts of /proc that reach beyond the container where it runs as the host's root.
-const READ_ONLY_PROC: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY_PROC: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What containers keep, as container runtimes have it by default.
 const KEPT: CapabilitySet = CapabilitySet::CHOWN
@@ -83,10 +85,23 @@ pub(super) struct Mount {
     pub(super) read_only: bool,
 }
 
-/// Takes a socket and a [`Spec`] from stdin, says `pid N` on the socket with the process id
-/// that the node agent sees, and becomes the command. An error goes the same way; success
-/// closes the socket. It is handed over because `unshare`, our parent, keeps stdin open.
-pub(crate) fn main() -> ExitCode {
+/// The process outside the new PID namespace, which takes effect for children only: waits
+/// for the inner one and passes its exit code on. (`unshare --fork` would lose signals.)
+pub(crate) fn outer() -> ExitCode {
+    let child = Command::new("/proc/self/exe").args(["embedded-cluster", "init-inner"]).spawn();
+    match child.and_then(|mut child| child.wait()) {
+        Ok(status) => exit_code(status),
+        Err(error) => give_up(&format!("start the container's first process: {error}")),
+    }
+}
+
+/// The process inside: takes a socket and a [`Spec`] from stdin, says `pid N` on the socket
+/// with the process id that the node agent sees, and becomes the command. An error goes the
+/// same way; success closes the socket. It is handed over because the outer process keeps
+/// stdin open.
+pub(crate) fn inner() -> ExitCode {
+    // Whoever ends the outer process means the container.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let Ok(mut report) = take_report() else { return ExitCode::FAILURE };
     let error = match become_command(&mut report) {
         Ok(never) => match never {},
@@ -193,8 +208,7 @@ fn mount_root(spec: &Spec) -> Result<(), String> {
         .map_err(|error| say(&format!("change to {}", spec.layers_dir.display()), &error))?;
     let layers: Vec<String> = spec.layers.iter().map(|layer| layer.display().to_string()).collect();
     let scratch = spec.scratch.display();
-    let options =
-        format!("lowerdir={},upperdir={scratch}/upper,workdir={scratch}/work,userxattr", layers.join(":"));
+    let options = format!("lowerdir={},upperdir={scratch}/upper,workdir={scratch}/work,userxattr", layers.join(":"));
     let options = CString::new(options).map_err(|error| say("name the layers", &error))?;
     let root = spec.scratch.join("root");
     rustix::mount::mount("overlay", &root, "overlay", MountFlags::empty(), Some(options.as_c_str()))
@@ -219,7 +233,12 @@ fn furnish(spec: &Spec) -> Result<(), String> {
         }
     }
     mount_new("tmpfs", "/dev/shm", quiet, Some("mode=1777"))?;
-    mount_new("devpts", "/dev/pts", MountFlags::NOSUID | MountFlags::NOEXEC, Some("newinstance,ptmxmode=0666,mode=0620"))?;
+    mount_new(
+        "devpts",
+        "/dev/pts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        Some("newinstance,ptmxmode=0666,mode=0620"),
+    )?;
     let links = [("pts/ptmx", "ptmx"), ("/proc/self/fd", "fd"), ("/proc/self/fd/0", "stdin")];
     for (target, name) in links.into_iter().chain([("/proc/self/fd/1", "stdout"), ("/proc/self/fd/2", "stderr")]) {
         symlink(target, Path::new("/dev").join(name)).map_err(|error| format!("link /dev/{name}: {error}"))?;
@@ -231,7 +250,8 @@ fn furnish(spec: &Spec) -> Result<(), String> {
         }
     }
     if !Path::new("/tmp").exists() {
-        let made = fs::create_dir("/tmp").and_then(|()| fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)));
+        let made =
+            fs::create_dir("/tmp").and_then(|()| fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777)));
         made.map_err(|error| format!("make /tmp: {error}"))?;
     }
     for mount in &spec.mounts {
@@ -298,6 +318,11 @@ fn identify(spec: &Spec) -> String {
     let _ = fs::write("/etc/passwd", users);
     let _ = fs::write("/etc/group", with_group(&groups, spec.group));
     home
+}
+
+/// The home directory of a user, as the container's `/etc/passwd` has it.
+pub(super) fn home(user: u32) -> String {
+    with_user(&fs::read_to_string("/etc/passwd").unwrap_or_default(), user, 0).1
 }
 
 /// `/etc/passwd` with an entry for the user, and the home directory in it.

@@ -46,7 +46,9 @@ fn store() -> Store {
     let store = Store::new();
     let service = |name: &str, namespace: &str, address: &str, ports: Value| {
         let metadata = json!({"name": name, "namespace": namespace});
-        store.create(&kinds::SERVICE, json!({"metadata": metadata, "spec": {"clusterIP": address, "ports": ports}})).unwrap();
+        store
+            .create(&kinds::SERVICE, json!({"metadata": metadata, "spec": {"clusterIP": address, "ports": ports}}))
+            .unwrap();
     };
     service("kubernetes", "default", "10.96.0.1", json!([{"name": "https", "port": 443}]));
     service("my-db", "n", "10.96.27.89", json!([{"name": "http", "port": 5432}]));
@@ -136,7 +138,8 @@ fn what_is_missing_is_named() {
 fn optional_references_may_be_missing() {
     for (name, key) in [("nope", "x"), ("conf", "x")] {
         let reference = json!({"name": name, "key": key, "optional": true});
-        let variables = build(json!({"env": [{"name": "A", "valueFrom": {"configMapKeyRef": reference}}]}), true).unwrap();
+        let variables =
+            build(json!({"env": [{"name": "A", "valueFrom": {"configMapKeyRef": reference}}]}), true).unwrap();
         assert_eq!(variables.get("A"), None, "{name} {key}");
     }
 }

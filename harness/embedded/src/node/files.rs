@@ -22,8 +22,7 @@ pub(super) fn carries_overlay(dir: &Path) -> bool {
             fs::create_dir_all(place.join(part))?;
         }
         let at = place.display();
-        let options =
-            CString::new(format!("lowerdir={at}/lower,upperdir={at}/upper,workdir={at}/work,userxattr"))?;
+        let options = CString::new(format!("lowerdir={at}/lower,upperdir={at}/upper,workdir={at}/work,userxattr"))?;
         let root = place.join("root");
         rustix::mount::mount("overlay", &root, "overlay", MountFlags::empty(), Some(options.as_c_str()))?;
         let written = fs::write(root.join("file"), "x");

@@ -178,11 +178,8 @@ mod tests {
             (&with_both, "localhost:5001/demo/web", Some("v1"), Some(DIGEST)),
         ];
         for (text, name, tag, digest) in rows {
-            let expect = Reference {
-                name: name.to_owned(),
-                tag: tag.map(str::to_owned),
-                digest: digest.map(str::to_owned),
-            };
+            let expect =
+                Reference { name: name.to_owned(), tag: tag.map(str::to_owned), digest: digest.map(str::to_owned) };
             assert_eq!(Reference::parse(text), Some(expect), "{text}");
         }
     }

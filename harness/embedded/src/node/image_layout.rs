@@ -193,8 +193,7 @@ fn verify(blob: &Path, digest: &str) -> Result<(), LayoutError> {
             }
         }
     };
-    let found = read()
-        .map_err(|error| LayoutError::Unreadable { path: blob.to_owned(), reason: error.to_string() })?;
+    let found = read().map_err(|error| LayoutError::Unreadable { path: blob.to_owned(), reason: error.to_string() })?;
     if found == hex(digest) { Ok(()) } else { Err(LayoutError::Corrupt { path: blob.to_owned() }) }
 }
 
@@ -213,7 +212,8 @@ fn unpack(tar: impl Read, root: &Path) -> io::Result<()> {
         if kind.is_dir() {
             // Last, because one without write permission could not be filled.
             directories.push(entry);
-        } else if let Some(hidden) = path.file_name().and_then(|name| name.as_bytes().strip_prefix(WHITEOUT.as_bytes())) {
+        } else if let Some(hidden) = path.file_name().and_then(|name| name.as_bytes().strip_prefix(WHITEOUT.as_bytes()))
+        {
             let parent = root.join(inside(path.parent().unwrap_or(Path::new("")))?);
             fs::create_dir_all(&parent)?;
             hide(&parent, OsStr::from_bytes(hidden))?;
@@ -275,14 +275,12 @@ mod tests {
         };
         let config = put(br#"{"config":{"Cmd":["/app"],"Env":["A=b"],"WorkingDir":"/w"},"rootfs":{}}"#);
         let layer_digest = put(layer);
-        let manifest = put(
-            format!(
-                r#"{{"schemaVersion":2,"config":{{"mediaType":"c","digest":"{config}","size":1}},
+        let manifest = put(format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"c","digest":"{config}","size":1}},
                 "layers":[{{"mediaType":"{layer_type}","digest":"{layer_digest}","size":{}}}]}}"#,
-                layer.len()
-            )
-            .as_bytes(),
-        );
+            layer.len()
+        )
+        .as_bytes());
         let index = format!(
             r#"{{"manifests":[{{"mediaType":"m","digest":"{manifest}","annotations":{{"{NAME_ANNOTATION}":"demo/app:v1"}}}}]}}"#
         );

@@ -83,8 +83,7 @@ fn enforce(limits: &BTreeMap<i32, Limit>) {
 
 /// The processes in the PID namespace of each of these first processes.
 fn members(firsts: impl Iterator<Item = i32>) -> BTreeMap<i32, Vec<i32>> {
-    let by_namespace: BTreeMap<PathBuf, i32> =
-        firsts.filter_map(|first| Some((namespace(first)?, first))).collect();
+    let by_namespace: BTreeMap<PathBuf, i32> = firsts.filter_map(|first| Some((namespace(first)?, first))).collect();
     let mut members: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());

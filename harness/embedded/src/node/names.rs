@@ -85,9 +85,9 @@ fn headless(text: &mut String, service: &Value, names: &str, slices: &[Arc<Value
         .filter(|endpoint| endpoint["conditions"]["ready"] != false);
     for endpoint in endpoints {
         let Some(address) = endpoint["addresses"][0].as_str() else { continue };
-        let own = endpoint["hostname"].as_str().map(|hostname| {
-            names.split(' ').map(|name| format!(" {hostname}.{name}")).collect::<String>()
-        });
+        let own = endpoint["hostname"]
+            .as_str()
+            .map(|hostname| names.split(' ').map(|name| format!(" {hostname}.{name}")).collect::<String>());
         let _ = writeln!(text, "{address}\t{names}{}", own.unwrap_or_default());
     }
 }
@@ -165,7 +165,8 @@ mod tests {
                 {"addresses": ["10.244.0.8"], "hostname": "db-1", "conditions": {"ready": false}},
             ],
         }));
-        let services = [service("redis", "n", "10.96.0.20"), service("web", "m", "10.96.0.21"), service("db", "n", "None")];
+        let services =
+            [service("redis", "n", "10.96.0.20"), service("web", "m", "10.96.0.21"), service("db", "n", "None")];
         insta::assert_snapshot!(hosts(&name("p", ""), Ipv4Addr::new(10, 244, 0, 2), &services, &[slice]));
     }
 }

@@ -29,10 +29,8 @@ const CLUSTER_SYSCTLS: [(&str, &str); 2] =
     [("/proc/sys/net/ipv4/ip_forward", "1"), ("/proc/sys/net/ipv4/icmp_ratelimit", "0")];
 
 /// Kernel settings of a pod's namespace, as container runtimes have them.
-pub(super) const POD_SYSCTLS: [(&str, &str); 2] = [
-    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
-    ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
-];
+pub(super) const POD_SYSCTLS: [(&str, &str); 2] =
+    [("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"), ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")];
 
 /// Which pod addresses are in use.
 #[derive(Debug, Default)]

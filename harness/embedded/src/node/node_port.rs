@@ -88,10 +88,7 @@ impl Forwarders {
             None => shared.portal.listen(port).await?,
         };
         let listener = std::net::TcpListener::from(socket);
-        listener
-            .set_nonblocking(true)
-            .and_then(|()| TcpListener::from_std(listener))
-            .map_err(|error| error.to_string())
+        listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)).map_err(|error| error.to_string())
     }
 }
 
@@ -140,7 +137,6 @@ async fn forward(node: Node, mut client: TcpStream, endpoints: Arc<[SocketAddrV4
         reset(&server);
     }
 }
-
 
 /// Makes the close that follows a reset, as a refusal or a torn connection looks from afar.
 fn reset(stream: &TcpStream) {

@@ -60,7 +60,11 @@ impl Probe {
         let probe = container.get(kind.field()).filter(|probe| !probe.is_null())?;
         let seconds = |key: &str, default: u64| Duration::from_secs(probe[key].as_u64().unwrap_or(default));
         let count = |key: &str, default: u32| {
-            probe[key].as_u64().and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0).unwrap_or(default)
+            probe[key]
+                .as_u64()
+                .and_then(|count| u32::try_from(count).ok())
+                .filter(|count| *count > 0)
+                .unwrap_or(default)
         };
         Some(Self {
             handler: Handler::of(container, probe)?,
@@ -85,7 +89,8 @@ impl Handler {
         }
         if let Some(get) = from.get("httpGet").filter(|get| get.is_object()) {
             let headers = get["httpHeaders"].as_array().into_iter().flatten();
-            let headers = headers.filter_map(|header| Some((text(&header["name"])?, text(&header["value"]).unwrap_or_default())));
+            let headers =
+                headers.filter_map(|header| Some((text(&header["name"])?, text(&header["value"]).unwrap_or_default())));
             let path = text(&get["path"]).unwrap_or_else(|| "/".to_owned());
             return Some(Self::Http {
                 host: text(&get["host"]),
@@ -189,7 +194,8 @@ mod tests {
 
     #[test]
     fn probes_have_kubernetes_defaults() {
-        let container = json!({"livenessProbe": {"httpGet": {"port": "web"}}, "ports": [{"name": "web", "containerPort": 8000}]});
+        let container =
+            json!({"livenessProbe": {"httpGet": {"port": "web"}}, "ports": [{"name": "web", "containerPort": 8000}]});
         let probe = Probe::of(&container, ProbeKind::Liveness).unwrap();
         let expect = Handler::Http { host: None, port: 8000, path: "/".to_owned(), headers: vec![], tls: false };
         assert_eq!(probe.handler, expect);

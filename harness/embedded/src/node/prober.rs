@@ -108,8 +108,7 @@ async fn get(socket: &str, path: &str, headers: &[(String, String)]) -> Result<u
         }
         _ => error.to_string(),
     };
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let mut request = http::Request::get(path)
         .header("Host", socket)
         .header("User-Agent", "kube-probe/1.36")

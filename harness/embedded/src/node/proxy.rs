@@ -86,12 +86,11 @@ fn relevant_since(node: &Node, seen: u64) -> (bool, u64) {
 #[must_use]
 fn script(ports: &[ServicePort]) -> String {
     let mut chains = String::new();
-    let (mut served, mut refused) = (Vec::new(), Vec::new());
+    let mut served = Vec::new();
     for (number, port) in ports.iter().enumerate() {
         let key = format!("{} . {} . {}", port.address, port.protocol, port.port);
-        if port.endpoints.is_empty() {
-            refused.push(format!("{key} : goto refuse"));
-        } else {
+        // What nobody serves is refused with all other cluster addresses.
+        if !port.endpoints.is_empty() {
             served.push(format!("{key} : goto service-{number}"));
         }
         // Writing to a string cannot fail.
@@ -104,9 +103,6 @@ table ip gameday {{
   map served {{
     type ipv4_addr . inet_proto . inet_service : verdict
 {served}  }}
-  map refused {{
-    type ipv4_addr . inet_proto . inet_service : verdict
-{refused}  }}
   chain prerouting {{
     type nat hook prerouting priority -100;
     ip daddr . meta l4proto . th dport vmap @served
@@ -121,12 +117,10 @@ table ip gameday {{
   }}
   chain forwarded {{
     type filter hook forward priority 0;
-    ip daddr . meta l4proto . th dport vmap @refused
     ip daddr 10.96.0.0/16 goto refuse
   }}
   chain sent {{
     type filter hook output priority 0;
-    ip daddr . meta l4proto . th dport vmap @refused
     ip daddr 10.96.0.0/16 goto refuse
   }}
   chain refuse {{
@@ -136,12 +130,15 @@ table ip gameday {{
 {chains}}}
 ",
         served = elements(&served),
-        refused = elements(&refused),
     )
 }
 
 fn elements(rows: &[String]) -> String {
-    if rows.is_empty() { String::new() } else { format!("    elements = {{\n      {}\n    }}\n", rows.join(",\n      ")) }
+    if rows.is_empty() {
+        String::new()
+    } else {
+        format!("    elements = {{\n      {}\n    }}\n", rows.join(",\n      "))
+    }
 }
 
 fn write_chains(out: &mut String, number: usize, port: &ServicePort) -> std::fmt::Result {

@@ -56,7 +56,8 @@ impl Sandbox {
         network::attach(number, address, settings.address).await?;
         life.write_all(b"connected\n").await.map_err(failed)?;
         expect_ok(&mut life).await?;
-        let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or_else(|| LaunchError::new("find the sandbox"))?;
+        let pid =
+            i32::try_from(number).ok().and_then(Pid::from_raw).ok_or_else(|| LaunchError::new("find the sandbox"))?;
         Ok(Self { child, _life: life, pid, address })
     }
 

@@ -77,7 +77,8 @@ fn endpoints(slices: &[&Value], port_name: &str, port_protocol: &Value) -> Vec<S
         let Some(port) = target_port(slice, port_name, port_protocol) else { continue };
         for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
             let addresses = endpoint["addresses"].as_array().into_iter().flatten();
-            let sockets = addresses.filter_map(|address| Some(SocketAddrV4::new(address.as_str()?.parse().ok()?, port)));
+            let sockets =
+                addresses.filter_map(|address| Some(SocketAddrV4::new(address.as_str()?.parse().ok()?, port)));
             let conditions = &endpoint["conditions"];
             // An absent `ready` counts as ready.
             if conditions["ready"] != false {
@@ -136,7 +137,10 @@ mod tests {
 
     #[track_caller]
     fn check(endpoints: Value, expect: &[&str]) {
-        let ports = ports_of(&service(), &[slice("web", endpoints), slice("other", json!([endpoint("10.244.9.9", true, true, false)]))]);
+        let ports = ports_of(
+            &service(),
+            &[slice("web", endpoints), slice("other", json!([endpoint("10.244.9.9", true, true, false)]))],
+        );
         assert_eq!(ports.len(), 1);
         let found: Vec<String> = ports[0].endpoints.iter().map(ToString::to_string).collect();
         assert_eq!(found, expect);

@@ -134,7 +134,8 @@ pub(super) fn next(state: &PodState, now: Instant) -> Action {
     {
         return Action::ShowBackOff;
     }
-    let wake = [state.backs_off.as_ref().map(|(at, _)| *at), state.retry_at, state.deadline].into_iter().flatten().min();
+    let wake =
+        [state.backs_off.as_ref().map(|(at, _)| *at), state.retry_at, state.deadline].into_iter().flatten().min();
     match state.retry_at {
         Some(at) if at > now => Action::Wait(wake),
         _ if state.set_up => Action::Start,

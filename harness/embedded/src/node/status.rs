@@ -89,8 +89,11 @@ fn conditions(pod: &Value, state: &PodState, facts: &Facts<'_>) -> Value {
     let mut conditions: Vec<Value> = rows.into_iter().map(one).collect();
     // Readiness gates and the like belong to others.
     let ours: Vec<&str> = rows_of(&conditions);
-    let others: Vec<Value> =
-        known.iter().filter(|condition| !ours.contains(&condition["type"].as_str().unwrap_or_default())).cloned().collect();
+    let others: Vec<Value> = known
+        .iter()
+        .filter(|condition| !ours.contains(&condition["type"].as_str().unwrap_or_default()))
+        .cloned()
+        .collect();
     conditions.extend(others);
     Value::Array(conditions)
 }

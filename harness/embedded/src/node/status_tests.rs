@@ -83,15 +83,42 @@ fn states_follow_the_recordings() {
     };
     let waiting = Container::Waiting { reason: "CrashLoopBackOff", message: "back-off 10s".to_owned() };
     let rows = [
-        (new, "Pending PodReadyToStartContainers=False Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True waiting ready=false started=false ip=-"),
-        (with_sandbox, "Pending PodReadyToStartContainers=True Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True waiting ready=false started=false ip=-"),
-        (state(running(false)), "Running PodReadyToStartContainers=True Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True running ready=false started=true ip=10.244.0.84"),
-        (state(running(true)), "Running PodReadyToStartContainers=True Initialized=True Ready=True ContainersReady=True PodScheduled=True running ready=true started=true ip=10.244.0.84"),
-        (state(Container::Ended(ended(1, "Error"))), "Running PodReadyToStartContainers=True Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True terminated ready=false started=false ip=10.244.0.84"),
-        (state(waiting), "Running PodReadyToStartContainers=True Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True waiting ready=false started=false ip=10.244.0.84"),
-        (never(Container::Ended(ended(0, "Completed")), false), "Running PodReadyToStartContainers=True Initialized=True/PodCompleted Ready=False/PodCompleted ContainersReady=False/PodCompleted PodScheduled=True terminated ready=false started=false ip=10.244.0.84"),
-        (never(Container::Ended(ended(0, "Completed")), true), "Succeeded PodReadyToStartContainers=False Initialized=True/PodCompleted Ready=False/PodCompleted ContainersReady=False/PodCompleted PodScheduled=True terminated ready=false started=false ip=10.244.0.84"),
-        (never(Container::Ended(ended(3, "Error")), true), "Failed PodReadyToStartContainers=False Initialized=True Ready=False/PodFailed ContainersReady=False/PodFailed PodScheduled=True terminated ready=false started=false ip=10.244.0.84"),
+        (
+            new,
+            "Pending PodReadyToStartContainers=False Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True waiting ready=false started=false ip=-",
+        ),
+        (
+            with_sandbox,
+            "Pending PodReadyToStartContainers=True Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True waiting ready=false started=false ip=-",
+        ),
+        (
+            state(running(false)),
+            "Running PodReadyToStartContainers=True Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True running ready=false started=true ip=10.244.0.84",
+        ),
+        (
+            state(running(true)),
+            "Running PodReadyToStartContainers=True Initialized=True Ready=True ContainersReady=True PodScheduled=True running ready=true started=true ip=10.244.0.84",
+        ),
+        (
+            state(Container::Ended(ended(1, "Error"))),
+            "Running PodReadyToStartContainers=True Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True terminated ready=false started=false ip=10.244.0.84",
+        ),
+        (
+            state(waiting),
+            "Running PodReadyToStartContainers=True Initialized=True Ready=False/ContainersNotReady ContainersReady=False/ContainersNotReady PodScheduled=True waiting ready=false started=false ip=10.244.0.84",
+        ),
+        (
+            never(Container::Ended(ended(0, "Completed")), false),
+            "Running PodReadyToStartContainers=True Initialized=True/PodCompleted Ready=False/PodCompleted ContainersReady=False/PodCompleted PodScheduled=True terminated ready=false started=false ip=10.244.0.84",
+        ),
+        (
+            never(Container::Ended(ended(0, "Completed")), true),
+            "Succeeded PodReadyToStartContainers=False Initialized=True/PodCompleted Ready=False/PodCompleted ContainersReady=False/PodCompleted PodScheduled=True terminated ready=false started=false ip=10.244.0.84",
+        ),
+        (
+            never(Container::Ended(ended(3, "Error")), true),
+            "Failed PodReadyToStartContainers=False Initialized=True Ready=False/PodFailed ContainersReady=False/PodFailed PodScheduled=True terminated ready=false started=false ip=10.244.0.84",
+        ),
     ];
     for (state, expect) in rows {
         assert_eq!(line(&render_state(&state)), expect);
@@ -115,8 +142,12 @@ fn a_restarted_container_shows_its_last_run() {
 #[test]
 fn a_condition_that_stays_keeps_its_time() {
     let status = render_state(&state(running(true)));
-    let times: Vec<&str> =
-        status["conditions"].as_array().unwrap().iter().map(|one| one["lastTransitionTime"].as_str().unwrap()).collect();
+    let times: Vec<&str> = status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["lastTransitionTime"].as_str().unwrap())
+        .collect();
     assert_eq!(times[4], "2026-11-23T19:34:07Z");
     assert!(times[..4].iter().all(|time| *time != times[4]));
 }

@@ -7,8 +7,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::prober::{self, Target};
 use super::probe::Handler;
+use super::prober::{self, Target};
 use super::recorder::Recorder;
 use crate::events::Severity;
 
@@ -114,15 +114,23 @@ mod tests {
         for (container, grace, took, expect) in rows {
             let plan = Plan::new(&container, "", seconds(grace));
             let began = Instant::now();
-            assert_eq!(plan.kill_at(began, began + seconds(took)), began + seconds(expect), "{container} {grace} {took}");
+            assert_eq!(
+                plan.kill_at(began, began + seconds(took)),
+                began + seconds(expect),
+                "{container} {grace} {took}"
+            );
         }
     }
 
     #[test]
     fn the_signal_is_the_images() {
-        for (text, expect) in
-            [("", Signal::TERM), ("SIGQUIT", Signal::QUIT), ("3", Signal::QUIT), ("SIGWHAT", Signal::TERM), ("INT", Signal::INT)]
-        {
+        for (text, expect) in [
+            ("", Signal::TERM),
+            ("SIGQUIT", Signal::QUIT),
+            ("3", Signal::QUIT),
+            ("SIGWHAT", Signal::TERM),
+            ("INT", Signal::INT),
+        ] {
             assert_eq!(Plan::new(&json!({}), text, seconds(1)).signal, expect, "{text:?}");
         }
     }

@@ -49,7 +49,9 @@ pub(super) fn refresh(context: &Context<'_>, dir: &Path) {
 #[must_use]
 pub(super) fn has_changing(pod: &Value) -> bool {
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
-    volumes.into_iter().any(|volume| !(volume["configMap"].is_null() && volume["secret"].is_null() && volume["projected"].is_null()))
+    volumes
+        .into_iter()
+        .any(|volume| !(volume["configMap"].is_null() && volume["secret"].is_null() && volume["projected"].is_null()))
 }
 
 /// Takes down what [`set_up`] mounted; files stay for the caller to remove.
@@ -167,7 +169,9 @@ fn payload(context: &Context<'_>, volume: &Value) -> Result<Option<Payload>, Str
     } else {
         return Ok(None);
     };
-    let mode = ["projected", "configMap", "secret", "downwardAPI"].iter().find_map(|kind| volume[kind]["defaultMode"].as_u64());
+    let mode = ["projected", "configMap", "secret", "downwardAPI"]
+        .iter()
+        .find_map(|kind| volume[kind]["defaultMode"].as_u64());
     let mode = mode.unwrap_or(MODE_DEFAULT);
     for source in sources {
         if !source["configMap"].is_null() {
@@ -214,7 +218,10 @@ fn object_files(
     for item in items {
         let (key, path) = (item["key"].as_str().unwrap_or_default(), item["path"].as_str().unwrap_or_default());
         if !add(path, key, item["mode"].as_u64().unwrap_or(mode)) && !optional {
-            return Err(format!("{noun} references non-existent {} key: {key}", if noun == "secret" { "secret" } else { "config" }));
+            return Err(format!(
+                "{noun} references non-existent {} key: {key}",
+                if noun == "secret" { "secret" } else { "config" }
+            ));
         }
     }
     Ok(())
@@ -223,8 +230,14 @@ fn object_files(
 fn field_files(context: &Context<'_>, items: &Value, mode: u64, payload: &mut Payload) -> Result<(), String> {
     for item in items.as_array().into_iter().flatten() {
         let path = item["path"].as_str().unwrap_or_default();
-        let field = item["fieldRef"]["fieldPath"].as_str().unwrap_or_default();
-        let content = environment::field(context, field).ok_or_else(|| format!("unsupported fieldPath: {field}"))?;
+        let field = item["fieldRef"]["fieldPath"].as_str();
+        let content = match field {
+            Some(field) => {
+                environment::field(context, field).ok_or_else(|| format!("unsupported fieldPath: {field}"))?
+            }
+            // The pods here have one container, whatever name the item gives.
+            None => environment::resource(context.store, context.container, &item["resourceFieldRef"])?,
+        };
         let mode = item["mode"].as_u64().unwrap_or(mode);
         payload.insert(path.to_owned(), (content.into_bytes(), u32::try_from(mode & 0o777).unwrap_or(0o644)));
     }
@@ -248,7 +261,10 @@ mod tests {
     fn store() -> Store {
         let store = Store::new();
         let create = |kind, value: Value| drop(store.create(kind, value).unwrap());
-        create(&kinds::CONFIG_MAP, json!({"metadata": {"name": "m", "namespace": "n"}, "data": {"a.txt": "one", "b": "x"}}));
+        create(
+            &kinds::CONFIG_MAP,
+            json!({"metadata": {"name": "m", "namespace": "n"}, "data": {"a.txt": "one", "b": "x"}}),
+        );
         create(&kinds::SECRET, json!({"metadata": {"name": "s", "namespace": "n"}, "data": {"k": "dg=="}}));
         create(&kinds::CLAIM, json!({"metadata": {"name": "data", "namespace": "n"}}));
         store
@@ -264,8 +280,7 @@ mod tests {
         let pod = pod(volume);
         let address = Ipv4Addr::LOCALHOST;
         let container = Value::Null;
-        let context =
-            Context { store, pod: &pod, container: &container, pod_address: address, node_address: address };
+        let context = Context { store, pod: &pod, container: &container, pod_address: address, node_address: address };
         set_up(&context, dir, &dir.join("claims"))
     }
 
@@ -275,8 +290,18 @@ mod tests {
             (json!({"configMap": {"name": "m"}}), "a.txt", "one", 0o644),
             (json!({"configMap": {"name": "m", "items": [{"key": "b", "path": "d/e"}]}}), "d/e", "x", 0o644),
             (json!({"secret": {"secretName": "s", "defaultMode": 256}}), "k", "v", 0o400),
-            (json!({"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}}), "name", "p", 0o644),
-            (json!({"projected": {"sources": [{"secret": {"name": "s"}}, {"configMap": {"name": "m"}}]}}), "b", "x", 0o644),
+            (
+                json!({"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}}),
+                "name",
+                "p",
+                0o644,
+            ),
+            (
+                json!({"projected": {"sources": [{"secret": {"name": "s"}}, {"configMap": {"name": "m"}}]}}),
+                "b",
+                "x",
+                0o644,
+            ),
         ];
         for (volume, path, content, mode) in rows {
             let dir = tempfile::tempdir().unwrap();
@@ -293,7 +318,10 @@ mod tests {
         let rows = [
             (json!({"configMap": {"name": "nope"}}), "configmap \"nope\" not found"),
             (json!({"secret": {"secretName": "nope"}}), "secret \"nope\" not found"),
-            (json!({"configMap": {"name": "m", "items": [{"key": "z", "path": "z"}]}}), "configmap references non-existent config key: z"),
+            (
+                json!({"configMap": {"name": "m", "items": [{"key": "z", "path": "z"}]}}),
+                "configmap references non-existent config key: z",
+            ),
             (json!({"persistentVolumeClaim": {"claimName": "nope"}}), "persistentvolumeclaim \"nope\" not found"),
             (json!({"hostPath": {"path": "/"}}), "volumes of type hostPath are not supported by the embedded cluster"),
         ];

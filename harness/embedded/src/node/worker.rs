@@ -81,7 +81,10 @@ impl Worker {
             Some("OnFailure") => RestartPolicy::OnFailure,
             _ => RestartPolicy::Always,
         };
-        let recorder = Recorder::new(&node.shared.store, &pod, container["name"].as_str().unwrap_or_default());
+        let recorder = {
+            let name = container["name"].as_str().unwrap_or_default();
+            Recorder::new(&node.shared.store, &node.shared.settings.name, &pod, name)
+        };
         let mut state = PodState::new(policy);
         let active = pod["spec"]["activeDeadlineSeconds"].as_u64();
         state.deadline = active.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -345,6 +348,9 @@ impl Worker {
         let signal = self.image.as_ref().map_or("", |image| image.config.stop_signal.as_str());
         let plan = Plan::new(self.container(), signal, grace);
         let began = Instant::now();
+        if let Some(run) = &mut self.run {
+            run.health.shutdown().await;
+        }
         if let (Some(hook), Some(target)) = (plan.hook.clone(), self.target()) {
             let hook = termination::run_hook(hook, plan.grace, target, self.recorder.clone());
             tokio::pin!(hook);
@@ -375,7 +381,7 @@ impl Worker {
                 self.ended(status).await;
                 return true;
             }
-            // It is ending already, whatever these probes say.
+            // It is ending already, whatever these probes said just before.
             Happening::Verdict(Verdict { kind: ProbeKind::Startup | ProbeKind::Liveness, .. }) => {}
             other => {
                 self.take(other);

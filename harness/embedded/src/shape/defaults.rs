@@ -73,7 +73,7 @@ pub(super) fn carry_over(kind: &'static Kind, before: &Value, after: &mut Value)
             None => drop_member(&mut after["metadata"], name),
         }
     }
-    if *kind != kinds::SERVICE || after["spec"]["type"] == "ExternalName" {
+    if *kind != kinds::SERVICE {
         return;
     }
     for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
@@ -195,9 +195,6 @@ fn rolling_update(strategy: &mut Value) {
 fn service(spec: &mut Value) {
     if spec["type"] == "NodePort" {
         fill_absent(spec, "externalTrafficPolicy", || json!("Cluster"));
-    }
-    if spec["type"] == "ExternalName" {
-        drop_member(spec, "internalTrafficPolicy");
     }
     for port in items(spec.get_mut("ports")) {
         if port["targetPort"] == "" || port["targetPort"] == 0 {

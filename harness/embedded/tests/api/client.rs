@@ -17,7 +17,7 @@ use crate::support::{Running, TOKEN};
 /// How long a test waits for an event that must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn client(server: &Running) -> Client {
+pub(crate) fn client(server: &Running) -> Client {
     let mut config = Config::new(format!("https://127.0.0.1:{}", server.port).parse().unwrap());
     let authority = CertificateDer::from_pem_slice(server.ca_pem.as_bytes()).unwrap();
     config.root_cert = Some(vec![authority.to_vec()]);

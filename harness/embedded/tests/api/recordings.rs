@@ -77,7 +77,11 @@ impl Ours {
     fn request(&self, step: &Value) -> Request<Full<bytes::Bytes>> {
         let mut ask = step["ask"].as_str().unwrap().to_owned();
         for (recorded, ours) in &self.0 {
-            ask = ask.replace(&format!("resourceVersion={recorded}&"), &format!("resourceVersion={ours}&"));
+            let (recorded, ours) = (format!("resourceVersion={recorded}"), format!("resourceVersion={ours}"));
+            ask = ask.replace(&format!("{recorded}&"), &format!("{ours}&"));
+            if let Some(start) = ask.strip_suffix(&recorded) {
+                ask = format!("{start}{ours}");
+            }
         }
         let body = step.get("body").map(|body| self.translated(body));
         let mut request = request(&ask, body.as_ref());
@@ -106,14 +110,14 @@ impl Ours {
         }
     }
 
-    /// A version stands alone or in brackets, a uid anywhere.
+    /// A version stands alone or in brackets, a uid or an address anywhere.
     fn text(&self, text: &str) -> String {
         if let Some(ours) = self.0.get(text) {
             return ours.clone();
         }
         self.0.iter().fold(text.to_owned(), |text, (recorded, ours)| {
             let text = text.replace(&format!("({recorded})"), &format!("({ours})"));
-            if recorded.len() == 36 { text.replace(recorded, ours) } else { text }
+            if recorded.len() == 36 || recorded.contains('.') { text.replace(recorded, ours) } else { text }
         })
     }
 
@@ -158,7 +162,7 @@ impl Ours {
         if expected["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) {
             return;
         }
-        for pointer in ["/metadata/uid", "/metadata/resourceVersion", "/details/uid"] {
+        for pointer in ["/metadata/uid", "/metadata/resourceVersion", "/details/uid", "/spec/clusterIP"] {
             let recorded = expected.pointer(pointer).and_then(Value::as_str);
             if let (Some(recorded), Some(ours)) = (recorded, found.pointer(pointer).and_then(Value::as_str)) {
                 self.0.entry(recorded.to_owned()).or_insert_with(|| ours.to_owned());

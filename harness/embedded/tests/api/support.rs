@@ -70,12 +70,16 @@ impl Running {
         Self { store, port, ca_pem: certificates.ca_pem, connector: TlsConnector::from(Arc::new(config)), tasks }
     }
 
-    /// Sends a request on a connection of its own.
-    pub(crate) async fn open(&mut self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
+    pub(crate) async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
         let tcp = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         let name = ServerName::try_from("localhost").unwrap();
-        let stream = self.connector.connect(name, tcp).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        self.connector.connect(name, tcp).await.unwrap()
+    }
+
+    /// Sends a request on a connection of its own.
+    pub(crate) async fn open(&mut self, mut request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let stream = TokioIo::new(self.connect().await);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         self.tasks.spawn(async move {
             let _ = connection.await;
         });

@@ -1,5 +1,5 @@
 //! The shape of objects, pinned to recordings of a real Kubernetes 1.36.
-#![expect(clippy::unwrap_used, reason = "the helpers of tests may unwrap as tests do")]
+#![expect(clippy::unwrap_used, reason = "functions that tests share may unwrap as tests do")]
 
 mod apply;
 mod objects;

@@ -43,6 +43,13 @@ fn what_cannot_work_here_is_refused_by_name_with_the_reason() {
             "spec.volumes[0].hostPath",
             "the host's files",
         ),
+        (
+            pod(
+                json!({"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
+            ),
+            "spec.volumes[0].projected.sources[0].serviceAccountToken",
+            "no service account tokens",
+        ),
         (pod(json!({"volumes": [{"name": "v", "nfs": {}}]})), "spec.volumes[0].nfs", "network file systems"),
         (pod(json!({"nodeSelector": {"disk": "ssd"}})), "spec.nodeSelector[disk]", "the only node has the labels"),
         (pod(json!({"schedulerName": "mine"})), "spec.schedulerName", "no other scheduler"),
@@ -178,6 +185,9 @@ fn manifests_of_an_ordinary_web_service_pass() {
     shape::fill_defaults(&DEPLOYMENT, &mut deployment);
     assert_eq!(shape::check_create(&DEPLOYMENT, &deployment), Ok(()));
 
+    let mut template = template;
+    // A claim template is a volume of its own.
+    template["spec"]["volumes"].as_array_mut().unwrap().retain(|volume| volume["name"] != "data");
     let mut set = json!({"metadata": {"name": "redis"}, "spec": {
         "serviceName": "redis", "selector": {"matchLabels": {"app": "web"}}, "template": template,
         "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {

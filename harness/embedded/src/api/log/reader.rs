@@ -115,7 +115,11 @@ async fn tail_start(file: &mut File, lines: u64) -> std::io::Result<u64> {
 mod tests {
     use std::io::Write;
 
+    use serde_json::json;
+
     use super::*;
+    use crate::kinds;
+    use crate::object::Key;
 
     async fn read(content: &str, options: Options) -> String {
         let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -149,5 +153,31 @@ mod tests {
         let text = read(&content, options).await;
         assert_eq!(text.lines().count(), 300);
         assert!(text.starts_with("200 "));
+    }
+
+    #[tokio::test]
+    async fn a_followed_log_ends_with_its_run_and_misses_nothing() {
+        let store = crate::store::Store::new();
+        let status = |state: serde_json::Value| json!([{"name": "c", "containerID": "x://1", "state": state}]);
+        let pod = json!({"metadata": {"name": "p", "namespace": "a"},
+            "status": {"containerStatuses": status(json!({"running": {}}))}});
+        let pod = store.create(&kinds::POD, pod).unwrap();
+        let key = Key::of(&kinds::POD, &pod);
+        let run = Run::of(store.clone(), key.clone(), &pod, "c".to_owned());
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "2026-01-01T00:00:00Z stdout F one").unwrap();
+        let mut reader = Reader::open(file.path(), Options::default(), Some(run)).await.unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap(), "one\n");
+        // The end of the run is seen before its last line is.
+        write!(file, "2026-01-01T00:00:01Z stdout F tw").unwrap();
+        let ended = json!({"terminated": {"exitCode": 0}});
+        writeln!(file, "o").unwrap();
+        let end = |pod: &mut serde_json::Value| {
+            pod["status"]["containerStatuses"] = status(ended);
+            Ok(())
+        };
+        store.update(&key, end).unwrap();
+        assert_eq!(reader.next().await.unwrap().unwrap(), "two\n");
+        assert_eq!(reader.next().await.unwrap(), None);
     }
 }

@@ -155,8 +155,7 @@ impl Worker {
         self.user = Some((user, group));
         let own = environment::of_pod(&self.context()).map_err(config)?;
         let variables = environment::with_image(&image.config.env, &self.name.hostname, own);
-        let argv =
-            environment::command_line(self.container(), &image.config.entrypoint, &image.config.cmd, &variables);
+        let argv = environment::command_line(self.container(), &image.config.entrypoint, &image.config.cmd, &variables);
         let directory = self.container()["workingDir"].as_str().unwrap_or(&image.config.working_dir).to_owned();
         let files = self.make_files().map_err(|error| config(format!("prepare the container's files: {error}")))?;
         let mounts = self.mounts(&files).map_err(config)?;
@@ -200,7 +199,8 @@ impl Worker {
         for kind in [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness] {
             if let Some(probe) = Probe::of(self.container(), kind) {
                 let (recorder, started) = (self.recorder.clone(), run.started.subscribe());
-                run.probes.spawn(prober::run(kind, probe, target.clone(), recorder, started, verdicts.clone()));
+                let set = if kind == ProbeKind::Readiness { &mut run.readiness } else { &mut run.health };
+                set.spawn(prober::run(kind, probe, target.clone(), recorder, started, verdicts.clone()));
             }
         }
         Ok(run)

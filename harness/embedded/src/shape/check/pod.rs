@@ -81,6 +81,10 @@ fn container(container: &Value, spec: &Value, path: &str, found: &mut Found) {
             continue;
         }
         handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], &path, found);
+        if name == "readinessProbe" && !probe["terminationGracePeriodSeconds"].is_null() {
+            let (field, value) = ("terminationGracePeriodSeconds", &probe["terminationGracePeriodSeconds"]);
+            found.invalid(&format!("{path}.{field}"), value, "must not be set for readinessProbes");
+        }
         if name != "readinessProbe" && probe["successThreshold"].as_i64().is_some_and(|times| times != 1) {
             found.invalid(&format!("{path}.successThreshold"), &probe["successThreshold"], "must be 1");
         }

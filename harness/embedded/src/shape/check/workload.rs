@@ -10,7 +10,7 @@ pub(super) fn spec(kind: &Kind, spec: &Value, found: &mut Found) {
     let template = &spec["template"];
     selector(kind, spec, found);
     found.labels(&template["metadata"]["labels"], "spec.template.metadata.labels", true);
-    pod::spec(&template["spec"], "spec.template.spec", found);
+    pod::spec(&with_claims(spec), "spec.template.spec", found);
     let policy = &template["spec"]["restartPolicy"];
     if ["OnFailure", "Never"].iter().any(|other| policy == other) {
         found.unsupported("spec.template.spec.restartPolicy", policy, &["Always"]);
@@ -50,6 +50,21 @@ fn matches(selector: &Value, labels: &Value) -> bool {
                 _ => false,
             }
         })
+}
+
+/// The template's pod with the volumes that claims of a StatefulSet become.
+fn with_claims(spec: &Value) -> Value {
+    let mut pod = spec["template"]["spec"].clone();
+    let mut volumes = pod["volumes"].as_array().cloned().unwrap_or_default();
+    for claim in spec["volumeClaimTemplates"].as_array().into_iter().flatten() {
+        let name = &claim["metadata"]["name"];
+        volumes.retain(|volume| volume["name"] != *name);
+        volumes.push(json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+    }
+    if let (Some(pod), false) = (pod.as_object_mut(), volumes.is_empty()) {
+        pod.insert("volumes".to_owned(), volumes.into());
+    }
+    pod
 }
 
 fn selector(kind: &Kind, spec: &Value, found: &mut Found) {

@@ -100,7 +100,7 @@ fn columns(kind: &str) -> Vec<Column> {
             ("Status", "string", "Whether the node is ready for pods."),
             ("Roles", "string", "What the node is for."),
             AGE,
-            ("Version", "string", "The version of the node agent."),
+            ("Version", "string", "The version of the node."),
             ("+Internal-IP", "string", "The node's address inside the cluster."),
             ("+External-IP", "string", "The node's address outside the cluster."),
             ("+OS-Image", "string", "The operating system."),
