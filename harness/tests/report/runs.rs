@@ -291,7 +291,11 @@ pub(crate) fn plan(id: &str) -> Plan {
 /// Two remedy steps, of which the first is known not to help; the budget counts from it.
 pub(crate) fn hung() -> Plan {
     let plan = plan("redis-lost/hung");
-    let step = |text: &str, expect| Step { command: text.parse().expect("it is understood"), expect, watch: Duration::from_secs(2) };
+    let step = |text: &str, expect| Step {
+        command: text.parse().expect("it is understood"),
+        expect,
+        watch: Duration::from_secs(2),
+    };
     Plan {
         fault: Fault::PodSignal(PodSignal { of: redis(), signal: Signal::Stop }),
         remedy: vec![
