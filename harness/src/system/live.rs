@@ -1,1 +1,0 @@
-//! The live system: a Kubernetes API.
