@@ -37,14 +37,6 @@ impl RunClock {
         self.start + Duration::from_nanos(at.nanos())
     }
 
-    /// The wall clock at an offset, counted from the run's start: for people, and for what the
-    /// Kubernetes API wants as a date.
-    #[must_use]
-    pub fn wall(&self, at: Offset) -> jiff::Timestamp {
-        let since_start = Duration::from_nanos(at.nanos());
-        self.started.checked_add(since_start).unwrap_or(jiff::Timestamp::MAX)
-    }
-
     /// The wall clock at the run's start, for people to read; nothing is computed from it.
     #[must_use]
     pub fn started(&self) -> jiff::Timestamp {

@@ -9,8 +9,6 @@ use crate::kinds::{EVENT, Kind, NAMESPACE};
 use crate::object::{self, Key};
 use crate::store::Store;
 
-/// The component whose events carry a host.
-const KUBELET: &str = "kubelet";
 /// How long an event is kept after it was last seen.
 pub const KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// How many events the cluster keeps; beyond it the oldest go.
@@ -27,23 +25,22 @@ pub enum Severity {
 
 /// What happened to an object, and who saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Occurrence<'a> {
+pub struct Occurrence<'a> {
     /// `source.component`: `deployment-controller`, `kubelet`.
-    pub(crate) component: &'a str,
+    pub component: &'a str,
+    /// `source.host`: the node's name, for what a node reports.
+    pub host: Option<&'a str>,
+    /// `involvedObject.fieldPath`: `spec.containers{web}`.
+    pub field_path: Option<&'a str>,
     /// How bad it is.
-    pub(crate) severity: Severity,
+    pub severity: Severity,
     /// One word: `Scheduled`.
-    pub(crate) reason: &'a str,
+    pub reason: &'a str,
     /// The sentence people read.
-    pub(crate) message: &'a str,
+    pub message: &'a str,
 }
 
 /// Records an event about an object; a repeat counts up the one that exists.
-///
-/// A part of the object is named by a `fieldPath` beside its metadata
-/// (`spec.containers{web}`). What the kubelet reports carries the pod's node as its host.
-/// Nothing is recorded in a namespace that is being deleted, and at most [`EVENTS_MAX`]
-/// events are kept.
 pub fn record(
     store: &Store,
     component: &str,
@@ -53,18 +50,15 @@ pub fn record(
     reason: &str,
     message: &str,
 ) {
-    let occurrence = Occurrence { component, severity, reason, message };
+    let occurrence = Occurrence { component, host: None, field_path: None, severity, reason, message };
     record_at(store, kind, about, &occurrence, Timestamp::now());
 }
 
-/// [`record`] at the given time.
-pub(crate) fn record_at(
-    store: &Store,
-    kind: &'static Kind,
-    about: &Value,
-    occurrence: &Occurrence<'_>,
-    now: Timestamp,
-) {
+/// Records an event with a host or a part of the object; a repeat counts up the one that exists.
+///
+/// Nothing is recorded in a namespace that is being deleted, and at most
+/// [`EVENTS_MAX`] events are kept.
+pub fn record_at(store: &Store, kind: &'static Kind, about: &Value, occurrence: &Occurrence<'_>, now: Timestamp) {
     let namespace = Some(object::namespace(about)).filter(|name| !name.is_empty()).unwrap_or("default");
     let (events, _) = store.list(&EVENT, Some(namespace));
     if let Some(same) = events.iter().find(|event| is_repeat(event, about, occurrence)) {
@@ -88,7 +82,7 @@ pub(crate) fn record_at(
 }
 
 /// Removes the events that have not been seen for [`KEPT_FOR`].
-pub(crate) fn expire(store: &Store, now: Timestamp) {
+pub fn expire(store: &Store, now: Timestamp) {
     let (events, _) = store.list(&EVENT, None);
     for event in events.iter().filter(|event| last_seen(event).is_some_and(|seen| now.duration_since(seen) > KEPT_FOR))
     {
@@ -102,7 +96,7 @@ fn drop_oldest(store: &Store) {
     if surplus == 0 {
         return;
     }
-    events.sort_by_key(last_seen);
+    events.sort_by_key(|event| last_seen(event));
     for event in &events[..surplus] {
         store.remove(&Key::of(&EVENT, event));
     }
@@ -115,7 +109,7 @@ fn last_seen(event: &Arc<Value>) -> Option<Timestamp> {
 
 fn is_repeat(event: &Value, about: &Value, occurrence: &Occurrence<'_>) -> bool {
     event["involvedObject"]["uid"] == about["metadata"]["uid"]
-        && event["involvedObject"]["fieldPath"] == about["fieldPath"]
+        && event["involvedObject"]["fieldPath"].as_str() == occurrence.field_path
         && event["source"]["component"] == occurrence.component
         && event["type"] == severity_word(occurrence.severity)
         && event["reason"] == occurrence.reason
@@ -131,7 +125,6 @@ fn new_event(
     now: Timestamp,
 ) -> Value {
     let seen = object::format_timestamp(now);
-    let host = about["spec"]["nodeName"].as_str().filter(|_| occurrence.component == KUBELET);
     let mut event = json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {
@@ -144,15 +137,15 @@ fn new_event(
         "type": severity_word(occurrence.severity), "reason": occurrence.reason, "message": occurrence.message,
         "source": {"component": occurrence.component}, "count": 1, "firstTimestamp": seen, "lastTimestamp": seen,
         "eventTime": null, "reportingComponent": occurrence.component,
-        "reportingInstance": host.unwrap_or_default(),
+        "reportingInstance": occurrence.host.unwrap_or_default(),
     });
     if kind.namespaced {
         event["involvedObject"]["namespace"] = namespace.into();
     }
-    if let Some(field_path) = about.get("fieldPath") {
-        event["involvedObject"]["fieldPath"] = field_path.clone();
+    if let Some(field_path) = occurrence.field_path {
+        event["involvedObject"]["fieldPath"] = field_path.into();
     }
-    if let Some(host) = host {
+    if let Some(host) = occurrence.host {
         event["source"]["host"] = host.into();
     }
     event
@@ -177,7 +170,15 @@ mod tests {
     }
 
     fn scheduled(message: &str) -> Occurrence<'_> {
-        Occurrence { component: "default-scheduler", severity: Severity::Normal, reason: "Scheduled", message }
+        let severity = Severity::Normal;
+        Occurrence {
+            component: "default-scheduler",
+            host: None,
+            field_path: None,
+            severity,
+            reason: "Scheduled",
+            message,
+        }
     }
 
     fn events(store: &Store) -> Vec<Value> {
@@ -209,17 +210,15 @@ mod tests {
         record_at(&store, &POD, &pod(), &scheduled("a"), noon);
         record_at(&store, &POD, &pod(), &scheduled("a"), noon + SignedDuration::from_secs(5));
         record_at(&store, &POD, &pod(), &scheduled("b"), noon);
-        let mut part = pod();
-        part["fieldPath"] = "spec.containers{c}".into();
-        part["spec"]["nodeName"] = "node".into();
-        record_at(&store, &POD, &part, &Occurrence { component: "kubelet", ..scheduled("a") }, noon);
+        let part = Occurrence { field_path: Some("spec.containers{c}"), host: Some("node"), ..scheduled("a") };
+        record_at(&store, &POD, &pod(), &part, noon);
         let mut seen: Vec<_> = events(&store)
             .iter()
             .map(|event| {
                 let field = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 (
                     field(&event["message"]),
-                    format!("{} {}", field(&event["source"]["host"]), field(&event["involvedObject"]["fieldPath"])),
+                    field(&event["reportingInstance"]),
                     event["count"].as_i64(),
                     field(&event["lastTimestamp"]),
                 )
@@ -229,14 +228,7 @@ mod tests {
         let row = |message: &str, host: &str, count, last: &str| {
             (message.to_owned(), host.to_owned(), Some(count), last.to_owned())
         };
-        assert_eq!(
-            seen,
-            [
-                row("a", " ", 2, "2026-01-01T12:00:05Z"),
-                row("a", "node spec.containers{c}", 1, NOON),
-                row("b", " ", 1, NOON)
-            ]
-        );
+        assert_eq!(seen, [row("a", "", 2, "2026-01-01T12:00:05Z"), row("a", "node", 1, NOON), row("b", "", 1, NOON)]);
     }
 
     #[test]

@@ -7,32 +7,37 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::clock::RunClock;
+use crate::clock::wall_clock;
 use crate::cluster::Cluster;
-use crate::pipeline::rollback;
+use crate::pipeline::undo;
 use crate::runbook::command::{Action, Command};
 use crate::scenario::plan::{WorkloadKind, WorkloadRef};
 use crate::system::SystemError;
 
-/// Carries out a command in the run's namespace, and nowhere else; returns what kubectl
-/// would print. Waits for nothing that the command sets in motion.
-pub(super) async fn carry_out(cluster: &Cluster, clock: &RunClock, command: &Command) -> Result<String, SystemError> {
-    let namespace = &cluster.namespace;
-    let said = match &command.action {
-        Action::RolloutRestart(workload) => restart(cluster, clock, workload).await?,
-        Action::RolloutUndo { workload, to_revision } => rollback::undo(cluster, workload, *to_revision).await?,
-        Action::Scale { workload, replicas } => scale(cluster, workload, *replicas).await?,
-        Action::DeletePod { name } => delete_pod(cluster, name).await?,
-    };
-    Ok(match &command.namespace {
-        Some(named) if named != namespace => format!("{said} (in namespace {namespace}; the command names {named})"),
-        _ => said,
-    })
+/// Carries out a command in the run's namespace; returns what kubectl prints. Waits for
+/// nothing that the command sets in motion.
+///
+/// # Errors
+/// [`SystemError`] where the API refuses, and where the command names another namespace:
+/// nothing outside of the run's own is ever touched.
+pub(super) async fn carry_out(cluster: &Cluster, command: &Command) -> Result<String, SystemError> {
+    let ours = &cluster.namespace;
+    if let Some(named) = command.namespace.as_ref().filter(|named| *named != ours) {
+        let message =
+            format!("carry out `{}`: it works in namespace `{named}`, and this run in `{ours}`", command.text);
+        return Err(SystemError { message, transient: false });
+    }
+    match &command.action {
+        Action::RolloutRestart(workload) => restart(cluster, workload).await,
+        Action::RolloutUndo { workload, to_revision } => undo(cluster, workload, *to_revision).await,
+        Action::Scale { workload, replicas } => scale(cluster, workload, *replicas).await,
+        Action::DeletePod { name } => delete_pod(cluster, name).await,
+    }
 }
 
 /// The annotation that `kubectl rollout restart` sets, in the patch that it sends (seen on 1.36).
-async fn restart(cluster: &Cluster, clock: &RunClock, workload: &WorkloadRef) -> Result<String, SystemError> {
-    let now = clock.wall(clock.now()).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+async fn restart(cluster: &Cluster, workload: &WorkloadRef) -> Result<String, SystemError> {
+    let now = wall_clock().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let annotations = json!({ "kubectl.kubernetes.io/restartedAt": now });
     let patch = Patch::Strategic(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }));
     let parameters = PatchParams { field_manager: Some("kubectl-rollout".to_owned()), ..PatchParams::default() };

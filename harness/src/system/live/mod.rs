@@ -31,6 +31,7 @@ const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A system on a cluster that answers.
+#[derive(Clone)]
 pub struct Live {
     cluster: Cluster,
     clock: RunClock,
@@ -134,7 +135,7 @@ impl System for Live {
     }
 
     async fn carry_out(&self, command: &Command) -> Result<String, SystemError> {
-        command::carry_out(&self.cluster, &self.clock, command).await
+        command::carry_out(&self.cluster, command).await
     }
 
     async fn heal(&self, receipt: &Receipt) -> Result<Vec<String>, SystemError> {
