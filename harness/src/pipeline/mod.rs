@@ -8,11 +8,25 @@ use std::fmt;
 
 use crate::event::{StageResult, What};
 
-mod build;
-mod push;
+pub mod manifests;
 
+mod api;
+mod build;
+mod deploy;
+mod push;
+mod revision;
+mod rollback;
+mod rollout;
+mod secrets;
+mod smoke;
+
+pub use api::ApiError;
 pub use build::{BuildError, BuiltImage, BuiltRelease, Variant, Why, build};
+pub use deploy::{DeployError, DeployOptions, deploy, permit};
 pub use push::{PushError, Pushed, push};
+pub(crate) use rollback::undo;
+pub use rollback::{RollbackError, rollback};
+pub use smoke::{SmokeError, SmokeResult, smoke};
 
 /// Takes what the stages tell.
 pub type Sink<'a> = &'a mut (dyn FnMut(What) + Send);
@@ -22,6 +36,11 @@ pub trait StageError: fmt::Display {
     /// The result that is journalled.
     fn result(&self) -> StageResult {
         StageResult::Failed { error: self.to_string() }
+    }
+
+    /// What is known all the same.
+    fn facts(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -35,7 +54,7 @@ async fn stage<T, E: StageError>(
     let ended = work.await;
     let (result, facts, ended) = match ended {
         Ok((value, facts)) => (StageResult::Done, facts, Ok(value)),
-        Err(error) => (error.result(), Vec::new(), Err(error)),
+        Err(error) => (error.result(), error.facts(), Err(error)),
     };
     sink(What::StageFinished { stage: name.to_owned(), result, facts });
     ended

@@ -1,0 +1,234 @@
+//! Revisions of workloads: the templates a rollback can return to.
+
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use super::api::{ApiError, ask, ask_optional};
+use crate::cluster::{Cluster, pods};
+use crate::heal::receipts::FIELD_MANAGER;
+use crate::scenario::plan::{WorkloadKind, WorkloadRef};
+
+const REVISION: &str = "deployment.kubernetes.io/revision";
+const TEMPLATE_HASH: &str = "pod-template-hash";
+const REVISION_HASH: &str = "controller-revision-hash";
+
+/// What a workload is, and was.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct History {
+    /// Its template now.
+    pub(super) template: Value,
+    /// The number of the newest revision that its controller has made.
+    pub(super) current: Option<i64>,
+    /// All revisions that are kept, oldest first.
+    pub(super) revisions: Vec<Revision>,
+}
+
+/// One kept revision.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Revision {
+    /// Its number.
+    pub(super) number: i64,
+    /// The name of what keeps it; of a StatefulSet's, also the hash on its pods.
+    pub(super) name: String,
+    /// Its pod template.
+    pub(super) template: Value,
+}
+
+/// No revision to return to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoRevision {
+    /// The one asked for is not kept.
+    #[error("revision {wanted} is not in its history, which has {kept}")]
+    NotKept {
+        /// Asked for.
+        wanted: i64,
+        /// Kept.
+        kept: String,
+    },
+    /// There is only one.
+    #[error("it has no previous revision")]
+    NoPrevious,
+}
+
+impl History {
+    /// The revision to return to: the one asked for, or the newest before the current one.
+    pub(super) fn choose(&self, wanted: Option<i64>) -> Result<&Revision, NoRevision> {
+        let newest_first = || self.revisions.iter().rev();
+        match wanted {
+            Some(wanted) => newest_first().find(|revision| revision.number == wanted).ok_or_else(|| {
+                let kept: Vec<_> = self.revisions.iter().map(|revision| revision.number.to_string()).collect();
+                NoRevision::NotKept { wanted, kept: if kept.is_empty() { "none".into() } else { kept.join(", ") } }
+            }),
+            None => {
+                let before = |revision: &&Revision| Some(revision.number) < self.current;
+                newest_first().find(before).ok_or(NoRevision::NoPrevious)
+            }
+        }
+    }
+}
+
+/// Reads a workload's history; nothing where the workload does not exist.
+pub(super) async fn history(cluster: &Cluster, workload: &WorkloadRef) -> Result<Option<History>, ApiError> {
+    match workload.kind {
+        WorkloadKind::Deployment => deployment_history(cluster, workload).await,
+        WorkloadKind::StatefulSet => stateful_set_history(cluster, workload).await,
+    }
+}
+
+async fn deployment_history(cluster: &Cluster, workload: &WorkloadRef) -> Result<Option<History>, ApiError> {
+    let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let Some(object) = ask_optional(&format!("get {workload}"), || api.get(&workload.name)).await? else {
+        return Ok(None);
+    };
+    let sets: Api<ReplicaSet> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let everything = ListParams::default();
+    let sets = ask(&format!("list the revisions of {workload}"), || sets.list(&everything)).await?;
+    let of_set = |set: &ReplicaSet| {
+        let template = serde_json::to_value(set.spec.as_ref()?.template.as_ref()?).ok()?;
+        let number = set.annotations().get(REVISION)?.parse().ok()?;
+        Some(Revision { number, name: set.name_any(), template: without_hash(template) })
+    };
+    let owned = sets.items.iter().filter(|set| is_owned(set.owner_references(), object.uid().as_deref()));
+    let template = object.spec.as_ref().map(|spec| serde_json::to_value(&spec.template).unwrap_or_default());
+    Ok(Some(History {
+        template: template.unwrap_or_default(),
+        current: object.annotations().get(REVISION).and_then(|number| number.parse().ok()),
+        revisions: sorted(owned.filter_map(of_set).collect()),
+    }))
+}
+
+async fn stateful_set_history(cluster: &Cluster, workload: &WorkloadRef) -> Result<Option<History>, ApiError> {
+    let api: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let Some(object) = ask_optional(&format!("get {workload}"), || api.get(&workload.name)).await? else {
+        return Ok(None);
+    };
+    let kept: Api<ControllerRevision> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let everything = ListParams::default();
+    let kept = ask(&format!("list the revisions of {workload}"), || kept.list(&everything)).await?;
+    let of_kept = |kept: &ControllerRevision| {
+        let template = kept.data.as_ref()?.0.pointer("/spec/template")?.clone();
+        Some(Revision { number: kept.revision, name: kept.name_any(), template: without_directive(template) })
+    };
+    let owned = kept.items.iter().filter(|kept| is_owned(kept.owner_references(), object.uid().as_deref()));
+    let revisions: Vec<Revision> = sorted(owned.filter_map(of_kept).collect());
+    let newest = object.status.as_ref().and_then(|status| status.update_revision.clone());
+    let current = revisions.iter().find(|revision| Some(&revision.name) == newest.as_ref());
+    let template = object.spec.as_ref().map(|spec| serde_json::to_value(&spec.template).unwrap_or_default());
+    Ok(Some(History {
+        template: without_directive(template.unwrap_or_default()),
+        current: current.map(|revision| revision.number),
+        revisions,
+    }))
+}
+
+/// Puts a revision's template back, as `kubectl rollout undo` does. Of a StatefulSet it also
+/// deletes pods of other revisions that are not ready: its controller would wait for them
+/// for ever, and never replace them.
+pub(super) async fn restore(cluster: &Cluster, workload: &WorkloadRef, revision: &Revision) -> Result<(), ApiError> {
+    let patch = Patch::Strategic(patch(&revision.template));
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let doing = format!("return {workload} to revision {}", revision.number);
+    match workload.kind {
+        WorkloadKind::Deployment => {
+            let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+            ask(&doing, || api.patch(&workload.name, &parameters, &patch)).await.map(drop)
+        }
+        WorkloadKind::StatefulSet => {
+            let api: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+            ask(&doing, || api.patch(&workload.name, &parameters, &patch)).await?;
+            release_stuck_pods(cluster, workload, &revision.name).await
+        }
+    }
+}
+
+async fn release_stuck_pods(cluster: &Cluster, workload: &WorkloadRef, kept: &str) -> Result<(), ApiError> {
+    let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let everything = ListParams::default();
+    let all = ask(&format!("list the pods of {workload}"), || api.list(&everything)).await?;
+    for pod in all.items {
+        let facts = pods::facts(&pod);
+        let is_kept = pod.labels().get(REVISION_HASH).is_some_and(|hash| hash == kept);
+        if facts.workload.as_ref() != Some(workload) || facts.ready || facts.terminating || is_kept {
+            continue;
+        }
+        let of_this_pod = DeleteParams::default()
+            .preconditions(kube::api::Preconditions { uid: Some(facts.uid.clone()), resource_version: None });
+        ask_optional(&format!("delete pod/{}", facts.name), || api.delete(&facts.name, &of_this_pod)).await?;
+    }
+    Ok(())
+}
+
+/// The template as a whole, and nothing of the one that is there.
+fn patch(template: &Value) -> Value {
+    let mut template = template.clone();
+    if let Value::Object(fields) = &mut template {
+        fields.insert("$patch".to_owned(), json!("replace"));
+    }
+    json!({"spec": {"template": template}})
+}
+
+/// The hash is the controller's mark on its own copy.
+fn without_hash(mut template: Value) -> Value {
+    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.remove(TEMPLATE_HASH);
+    }
+    template
+}
+
+fn without_directive(mut template: Value) -> Value {
+    if let Value::Object(fields) = &mut template {
+        fields.remove("$patch");
+    }
+    template
+}
+
+fn is_owned(owners: &[OwnerReference], uid: Option<&str>) -> bool {
+    owners.iter().any(|owner| owner.controller == Some(true) && Some(owner.uid.as_str()) == uid)
+}
+
+fn sorted(mut revisions: Vec<Revision>) -> Vec<Revision> {
+    revisions.sort_by_key(|revision| revision.number);
+    revisions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn history(current: Option<i64>, numbers: &[i64]) -> History {
+        let revisions = numbers
+            .iter()
+            .map(|&number| Revision { number, name: format!("r{number}"), template: Value::Null })
+            .collect();
+        History { template: Value::Null, current, revisions }
+    }
+
+    #[test]
+    fn the_revision_asked_for_or_the_one_before() {
+        let check = |current, numbers: &[i64], wanted, expect: Result<i64, &str>| {
+            let history = history(current, numbers);
+            let chosen = history.choose(wanted).map(|revision| revision.number).map_err(|error| error.to_string());
+            assert_eq!(chosen, expect.map_err(str::to_owned), "{current:?} {numbers:?} {wanted:?}");
+        };
+        check(Some(4), &[1, 3, 4], None, Ok(3));
+        check(Some(4), &[1, 3, 4], Some(1), Ok(1));
+        check(Some(4), &[1, 3, 4], Some(4), Ok(4));
+        check(Some(5), &[3, 4, 5], Some(1), Err("revision 1 is not in its history, which has 3, 4, 5"));
+        check(Some(1), &[1], None, Err("it has no previous revision"));
+        check(None, &[], None, Err("it has no previous revision"));
+        check(None, &[], Some(2), Err("revision 2 is not in its history, which has none"));
+    }
+
+    #[test]
+    fn a_patch_replaces_the_whole_template() {
+        let template = without_hash(json!({"metadata": {"labels": {"app": "web", TEMPLATE_HASH: "1"}}, "spec": {}}));
+        let expect = json!({"spec": {"template":
+            {"$patch": "replace", "metadata": {"labels": {"app": "web"}}, "spec": {}}}});
+        assert_eq!(patch(&template), expect);
+        assert_eq!(without_directive(expect["spec"]["template"].clone()), template);
+    }
+}
