@@ -64,7 +64,6 @@ pub(super) async fn run(node: Node, cancel: CancellationToken) {
         }
         forwarders.follow(&programmed, &mut tasks, &cancel).await;
         names::refresh(&node);
-        shared.programmed.send_modify(|count| *count += 1);
     }
     tasks.shutdown().await;
 }
