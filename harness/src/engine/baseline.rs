@@ -24,9 +24,9 @@ pub const ROUNDS_MIN: usize = 2;
 /// Rounds where something does.
 pub const ROUNDS_MAX: usize = 5;
 /// The smallest difference of the slow shares that is an effect.
-pub const EFFECT_SHARE_MIN: f64 = 0.10;
+pub const EFFECT_SHARE_MIN: f64 = 0.15;
 /// The largest probability that chance alone made the difference.
-pub const CHANCE_MAX: f64 = 0.01;
+pub const CHANCE_MAX: f64 = 0.001;
 /// Requests on each side, below which another round is made.
 pub const REQUESTS_MIN: u64 = 20;
 /// A difference from here on is worth another round.
@@ -176,9 +176,10 @@ impl Trial {
         let too_few = quiet.requests.min(sampled.requests) < REQUESTS_MIN && quiet.requests > 0;
         let agreeing = rounds.iter().filter(|round| {
             let (quiet, sampled) = sides(round);
-            sampled.share() - quiet.share() >= EFFECT_SHARE_MIN / 2.0
+            sampled.share() - quiet.share() >= SUSPICIOUS_SHARE
         });
-        let comes_back = agreeing.count() + 1 >= rounds.len();
+        // Four of five rounds, and every one of three or four.
+        let comes_back = agreeing.count() * 5 >= rounds.len() * 4;
         if is_large && comes_back && rounds.len() >= ACCUSING_ROUNDS_MIN {
             let effect = format!(
                 "sampling makes the system slower: {} of {} requests took more than {} ms while we sampled, {} of {} while we did not",
@@ -336,7 +337,11 @@ mod tests {
         check("a third is, with us: two rounds only warn", trial(2, |_, on, within| on && third(within)), "unsure");
         check("a third is, with us: three rounds tell", trial(3, |_, on, within| on && third(within)), "effect");
         check("a third is, without us", trial(3, |_, on, within| !on && third(within)), "clear");
-        check("a burst in one window with us", trial(2, |round, on, within| on && round == 0 && within < 1500), "unsure");
+        check(
+            "a burst in one window with us",
+            trial(2, |round, on, within| on && round == 0 && within < 1500),
+            "unsure",
+        );
         check("the same after three rounds", trial(3, |round, on, within| on && round == 0 && within < 1500), "unsure");
         check("the same after five", trial(5, |round, on, within| on && round == 0 && within < 1500), "clear");
         check("everything is, with us", trial(3, |_, on, _| on), "effect");

@@ -72,6 +72,7 @@ where
     progress.show_phase();
 
     let ended = loop {
+        progress.state.cancelled |= cancel.is_cancelled();
         let now = clock.now();
         match next(plan, &progress.state, &progress.trial, &progress.view(now), now) {
             Action::Enter(stage) => progress.enter(stage),
@@ -129,10 +130,7 @@ impl<'a> Observer<'a> {
         tokio::select! {
             biased;
             // The channel's other end lives as long as the observing does.
-            received = self.seen.recv_many(&mut self.batch, bounds::BATCH_MAX), if !self.seen.is_closed() || !self.seen.is_empty() => {
-                let _ = received;
-                None
-            }
+            _ = self.seen.recv_many(&mut self.batch, bounds::BATCH_MAX), if !self.seen.is_closed() => None,
             ended = observing => {
                 self.observing = None;
                 Some(ended)

@@ -8,6 +8,9 @@ use harness::system::scripted::{Noise, Operation, Script};
 
 use crate::support::*;
 
+/// Chances that each simulation is given.
+const SEEDS: u64 = 25;
+
 /// A service whose health answer holds its one event loop for 100 ms.
 fn costly(seed: u64) -> Script {
     Script { seed, look_cost: millis(100), ..killed() }
@@ -21,37 +24,54 @@ fn without_load() -> Plan {
     Plan { load: LoadPlan { requests_per_second: 0.0, ..plan().load }, ..plan() }
 }
 
-fn is_effect(ended: &Ended) -> bool {
-    matches!(ended, Ended::Broken { reason } if reason.starts_with("observer effect"))
+/// Runs to the end of the baseline; what it found.
+async fn baseline(plan: Plan, script: Script) -> (Ran, Option<String>) {
+    let ran = run_with(plan, script, |event, cancel| {
+        if matches!(event.what, What::BaselineCompared(_)) {
+            cancel.cancel();
+        }
+        Ok(())
+    })
+    .await;
+    let effect = ran.outcome().observer_effect().map(str::to_owned);
+    (ran, effect)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_costly_check_is_an_observer_effect_and_nothing_is_broken() {
-    for seed in 0..20 {
-        let ran = run(plan(), costly(seed)).await;
-        assert!(is_effect(ran.ended()), "seed {seed}: {:?}", ran.ended());
-        assert_eq!(ran.called(Operation::Prepare), 0);
-        assert!(ran.verdict().to_string().contains("observer effect"), "{}", ran.verdict());
-        assert!(ran.outcome().observer_effect().is_some());
+    let ran = run(plan(), costly(1)).await;
+    assert!(matches!(ran.ended(), Ended::Broken { reason } if reason.starts_with("observer effect: sampling makes")));
+    assert!(ran.verdict().to_string().contains("observer effect"), "{}", ran.verdict());
+    assert_eq!(ran.called(Operation::Prepare), 0);
+    assert_eq!(ran.called(Operation::Heal), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_costly_check_is_found_whatever_the_seed_with_a_load_and_without() {
+    for seed in 0..SEEDS {
+        for plan in [plan(), without_load()] {
+            let (ran, effect) = baseline(plan, costly(seed)).await;
+            assert!(effect.is_some(), "seed {seed}: {:?}", ran.outcome().baseline());
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_costly_check_is_found_without_a_load_as_well() {
-    for seed in 0..20 {
-        let ran = run(without_load(), costly(seed)).await;
-        assert!(is_effect(ran.ended()), "seed {seed}: {:?}", ran.ended());
-        assert!(!ran.has(|what| matches!(what, What::Load(_))), "the light load is not the scenario's");
+async fn a_costly_check_is_found_on_a_noisy_machine() {
+    for seed in 0..SEEDS {
+        let script = Script { look_cost: millis(100), ..noisy(seed, 2_000, 200) };
+        let (ran, effect) = baseline(plan(), script).await;
+        assert!(effect.is_some(), "seed {seed}: {:?}", ran.outcome().baseline());
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_noisy_machine_is_none() {
     for (every, length) in [(2_000, 200), (700, 120), (300, 60)] {
-        for seed in 0..20 {
+        for seed in 0..SEEDS {
             for plan in [plan(), without_load()] {
-                let ran = run(plan, noisy(seed, every, length)).await;
-                assert!(!is_effect(ran.ended()), "every {every} ms, seed {seed}: {:?}", ran.ended());
+                let (ran, effect) = baseline(plan, noisy(seed, every, length)).await;
+                assert_eq!(effect, None, "every {every} ms, seed {seed}: {:?}", ran.outcome().baseline());
             }
         }
     }

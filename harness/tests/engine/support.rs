@@ -16,11 +16,11 @@ use harness::system::scripted::{Called, Mode, Operation, Outage, PodFate, Script
 use harness::verdict::{Verdict, judge};
 use tokio_util::sync::CancellationToken;
 
-pub fn millis(millis: u64) -> Duration {
+pub(crate) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-pub fn seconds(seconds: u64) -> Duration {
+pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
@@ -38,7 +38,7 @@ fn planned(name: &str, check: Check, role: Role) -> PlannedCheck {
 }
 
 /// Sampled every 300 ms, under a load of 50 requests a second. Budget 30 s from the fault, hold 4 s, slow 1 s.
-pub fn plan() -> Plan {
+pub(crate) fn plan() -> Plan {
     let redis = workload(WorkloadKind::StatefulSet, "redis");
     Plan {
         id: ScenarioId("redis-lost/killed".to_owned()),
@@ -73,7 +73,7 @@ pub fn plan() -> Plan {
 }
 
 /// The same, where someone must act; each step is watched for 6 s.
-pub fn remedy_plan(steps: &[(&str, Expect)]) -> Plan {
+pub(crate) fn remedy_plan(steps: &[(&str, Expect)]) -> Plan {
     let step = |(text, expect): &(&str, Expect)| Step {
         command: text.parse().unwrap_or_else(|error| panic!("{text}: {error}")),
         expect: *expect,
@@ -86,15 +86,15 @@ pub fn remedy_plan(steps: &[(&str, Expect)]) -> Plan {
     }
 }
 
-pub const RESTART: (&str, Expect) = ("kubectl rollout restart statefulset/redis", Expect::NoRecovery);
-pub const DELETE: (&str, Expect) = ("kubectl delete pod redis-0", Expect::Recovery);
+pub(crate) const RESTART: (&str, Expect) = ("kubectl rollout restart statefulset/redis", Expect::NoRecovery);
+pub(crate) const DELETE: (&str, Expect) = ("kubectl delete pod redis-0", Expect::Recovery);
 
-pub fn outage(of: Whom, mode: Mode, from: u64, until: Until) -> Outage {
+pub(crate) fn outage(of: Whom, mode: Mode, from: u64, until: Until) -> Outage {
     Outage { of, mode, from: millis(from), until }
 }
 
 /// Redis is killed: it refuses for 2 s and comes back in a new container; the backends are down from 0.3 s to 5 s.
-pub fn killed() -> Script {
+pub(crate) fn killed() -> Script {
     Script {
         effect_after: Some(millis(5)),
         outages: vec![
@@ -107,7 +107,7 @@ pub fn killed() -> Script {
 }
 
 /// Redis hangs, and everything with it, until 1 s after a remedy step.
-pub fn hung(step: usize) -> Script {
+pub(crate) fn hung(step: usize) -> Script {
     let until = Until::Step(step, seconds(1));
     Script {
         effect_after: Some(millis(5)),
@@ -118,24 +118,24 @@ pub fn hung(step: usize) -> Script {
 }
 
 /// What came of a run.
-pub struct Ran {
-    pub plan: Plan,
-    pub events: Vec<Event>,
-    pub result: Result<Outcome, Unrecorded<Refused>>,
-    pub system: Scripted,
+pub(crate) struct Ran {
+    pub(crate) plan: Plan,
+    pub(crate) events: Vec<Event>,
+    pub(crate) result: Result<Outcome, Unrecorded<Refused>>,
+    pub(crate) system: Scripted,
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("no space left on device")]
-pub struct Refused;
+pub(crate) struct Refused;
 
 /// Runs to the end, undisturbed.
-pub async fn run(plan: Plan, script: Script) -> Ran {
+pub(crate) async fn run(plan: Plan, script: Script) -> Ran {
     run_with(plan, script, |_, _| Ok(())).await
 }
 
 /// Runs with a sink that may refuse events, or cancel.
-pub async fn run_with(
+pub(crate) async fn run_with(
     plan: Plan,
     script: Script,
     mut sink: impl FnMut(&Event, &CancellationToken) -> Result<(), Refused>,
@@ -156,31 +156,31 @@ pub async fn run_with(
 }
 
 impl Ran {
-    pub fn outcome(&self) -> &Outcome {
+    pub(crate) fn outcome(&self) -> &Outcome {
         self.result.as_ref().unwrap_or_else(|error| panic!("{error}: {}", error.source))
     }
 
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         judge(&self.plan, self.outcome())
     }
 
-    pub fn ended(&self) -> &Ended {
+    pub(crate) fn ended(&self) -> &Ended {
         self.outcome().ended().expect("a scenario that ran has ended")
     }
 
-    pub fn at(&self, is: impl Fn(&What) -> bool) -> Option<Offset> {
+    pub(crate) fn at(&self, is: impl Fn(&What) -> bool) -> Option<Offset> {
         self.events.iter().find(|event| is(&event.what)).map(|event| event.at)
     }
 
-    pub fn has(&self, is: impl Fn(&What) -> bool) -> bool {
+    pub(crate) fn has(&self, is: impl Fn(&What) -> bool) -> bool {
         self.at(is).is_some()
     }
 
-    pub fn called(&self, operation: Operation) -> usize {
+    pub(crate) fn called(&self, operation: Operation) -> usize {
         self.system.calls().iter().filter(|called| called.operation == operation).count()
     }
 
-    pub fn notes(&self) -> Vec<&str> {
+    pub(crate) fn notes(&self) -> Vec<&str> {
         fn note(event: &Event) -> Option<&str> {
             match &event.what {
                 What::Note { text } => Some(text.as_str()),
@@ -190,7 +190,7 @@ impl Ran {
         self.events.iter().filter_map(note).collect()
     }
 
-    pub fn phases(&self) -> Vec<Phase> {
+    pub(crate) fn phases(&self) -> Vec<Phase> {
         let phase = |event: &Event| if let What::PhaseEntered(phase) = event.what { Some(phase) } else { None };
         self.events.iter().filter_map(phase).collect()
     }
@@ -228,10 +228,9 @@ impl Ran {
 }
 
 /// Lower and upper end of the recovery.
-pub fn interval(recovery: Recovery) -> (Duration, Duration) {
+pub(crate) fn interval(recovery: Recovery) -> (Duration, Duration) {
     match recovery {
         Recovery::Recovered { lower, upper, .. } => (lower, upper),
         other => panic!("{other:?} is no recovery"),
     }
 }
-

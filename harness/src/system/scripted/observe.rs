@@ -13,7 +13,7 @@ use super::world::{World, whom};
 use super::{Mode, Script, Whom};
 use crate::clock::RunClock;
 use crate::event::{LoadSecond, Offset, PodFacts, Sample, Seen, Subject, What};
-use crate::load::generator::LIGHT_REQUESTS_PER_SECOND;
+use crate::load::generator::LIGHT_INTERVAL;
 use crate::load::tally::Tally;
 use crate::sample::door::Failure;
 use crate::sample::judge::{Answer, judge};
@@ -92,7 +92,8 @@ struct Due {
 impl<'a> Observer<'a> {
     fn new(script: &'a Script, plan: &'a Plan, clock: RunClock, world: watch::Receiver<World>) -> Self {
         let now = clock.now();
-        let requests = (plan.load.requests_per_second > 0.0).then(|| every(now, plan.load.requests_per_second));
+        let requests = (plan.load.requests_per_second > 0.0)
+            .then(|| Grid::new(now, Duration::from_secs_f64(1.0 / plan.load.requests_per_second)));
         let mut observer = Self {
             script,
             plan,
@@ -127,7 +128,7 @@ impl<'a> Observer<'a> {
         }
         self.light = match (rate.light_load, self.light.take()) {
             (true, running @ Some(_)) => running,
-            (true, None) => Some(every(self.clock.now(), LIGHT_REQUESTS_PER_SECOND)),
+            (true, None) => Some(Grid::new(self.clock.now(), LIGHT_INTERVAL)),
             (false, _) => None,
         };
         self.series.clear();
@@ -282,8 +283,3 @@ async fn answer(clock: RunClock, mut world: watch::Receiver<World>, who: Whom, t
     sleep_until(clock.instant(answers)).await;
     Ok(Some(world.borrow().run_id(clock.now())))
 }
-
-fn every(first: Offset, per_second: f64) -> Grid {
-    Grid::new(first, Duration::from_secs_f64(1.0 / per_second))
-}
-
