@@ -50,7 +50,8 @@ impl Live {
     /// The ways to the system that this plan needs.
     async fn doors(&self, plan: &Plan) -> Result<(Door, Door), SystemError> {
         let permanent = |message: String| SystemError { message, transient: false };
-        let api = Door::api(&self.cluster.api).map_err(|reason| permanent(format!("reach the API server: {reason}")))?;
+        let api =
+            Door::api(&self.cluster.api).map_err(|reason| permanent(format!("reach the API server: {reason}")))?;
         let until = self.clock.instant(self.clock.now() + FIRST_LOOK_WITHIN);
         let mut last = "no answer".to_owned();
         let address = loop {
@@ -109,7 +110,7 @@ impl System for Live {
         let ended = tokio::select! {
             watched = watching => watched,
             sampled = sampling.ended() => sampled.map(|_| ()),
-            loaded = loading.ended() => loaded,
+            loaded = loading.ended() => loaded.map(|_| ()),
         };
         ours.cancel();
         // Both end by themselves now; the first failure is the one that counts.
