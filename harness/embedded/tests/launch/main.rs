@@ -29,6 +29,15 @@ fn start(options: &Options) -> Result<Running, LaunchError> {
     launch::start(&Options { images: images.path().to_owned(), ..options.clone() })
 }
 
+/// Stops a cluster also where its test fails.
+struct StopAtEnd<'a>(&'a str);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        let _ = launch::stop(self.0);
+    }
+}
+
 /// Every living process of the session that the cluster's outer process leads, itself included.
 fn processes(session: u32) -> BTreeSet<i32> {
     let living = |pid: i32| {
@@ -61,6 +70,7 @@ fn assert_nothing_left(running: &Running) {
 #[test]
 fn a_cluster_is_found_listed_and_stopped() {
     let options = options(&support::name(), Path::new(""));
+    let _stop = StopAtEnd(&options.name);
     assert_eq!(launch::find(&options.name), None);
     let running = start(&options).unwrap();
     assert_eq!(launch::find(&options.name), Some(running.clone()));
@@ -81,12 +91,14 @@ fn a_cluster_is_found_listed_and_stopped() {
 #[test]
 fn what_stands_in_the_way_is_named() {
     let first = options(&support::name(), Path::new(""));
+    let _stop = StopAtEnd(&first.name);
     let running = start(&first).unwrap();
     let port: u16 = running.server.rsplit(':').next().unwrap().parse().unwrap();
     let failed = |options: &Options| start(options).unwrap_err();
     let error = failed(&first);
     assert_eq!(error.message, format!("start cluster `{}`: it runs already", first.name));
     let other = Options { port: Some(port), ..options(&support::name(), Path::new("")) };
+    let _stop_other = StopAtEnd(&other.name);
     let error = failed(&other);
     assert!(error.message.starts_with(&format!("listen on port {port} of 127.0.0.1: ")), "{error}");
     assert!(error.hint.is_some());
@@ -119,6 +131,7 @@ async fn killed_at_any_moment_by_any_signal_it_leaves_nothing() {
     let images = support::images();
     for round in 0..12 {
         let options = options(&support::name(), images.path());
+        let _stop = StopAtEnd(&options.name);
         let running = launch::start(&options).unwrap();
         let client = support::client(&running.kubeconfig).await;
         let pods: kube::Api<k8s_openapi::api::core::v1::Pod> = kube::Api::namespaced(client, "default");
@@ -160,6 +173,7 @@ fn child_test(name: &str, cluster: &str) -> Command {
 #[test]
 fn a_cluster_ends_with_its_caller() {
     let name = support::name();
+    let _stop = StopAtEnd(&name);
     let mut caller = child_test("child_that_holds_a_cluster", &name);
     let mut caller = caller.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let began = Instant::now();
