@@ -43,3 +43,10 @@ impl RunClock {
         self.started
     }
 }
+
+/// The wall clock now, for texts that others read; nothing is computed from it.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this module is the one that reads clocks")]
+pub fn wall_clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

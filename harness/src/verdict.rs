@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration;
 use crate::event::{Ended, Offset, StageResult};
-use crate::outcome::{Outcome, Recovery};
-use crate::scenario::plan::{BudgetFrom, Plan, Symptom};
+use crate::outcome::{Outcome, Recovery, StepResult};
+use crate::scenario::plan::{BudgetFrom, Expect, Plan, Step, Symptom};
 
 /// One scenario's judgement, from best to worst.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -159,6 +159,25 @@ fn unrecovered(outcome: &Outcome) -> String {
         (None, Some(_), None) => "no recovery was seen, and nothing bad beyond the budget either".to_owned(),
         (None, None, _) => "too few samples after the fault to say anything".to_owned(),
     }
+}
+
+/// What differs from what the scenario's author expected of the remedy, and decides nothing:
+/// a step that is known not to help and did, and one that should have helped and did not.
+#[must_use]
+pub fn remarks(plan: &Plan, outcome: &Outcome) -> Vec<String> {
+    let remark = |(number, step): (usize, &Step)| {
+        let command = &step.command;
+        match (step.expect, outcome.step_result(number)) {
+            (Expect::NoRecovery, StepResult::Recovered) => {
+                Some(format!("`{command}` was expected not to recover the system, and it did"))
+            }
+            (Expect::Recovery, StepResult::NotRecovered) => {
+                Some(format!("`{command}` was expected to recover the system, and it did not"))
+            }
+            (Expect::NoRecovery | Expect::Recovery, _) => None,
+        }
+    };
+    plan.remedy.iter().enumerate().filter_map(remark).collect()
 }
 
 /// A recovery time in seconds, from its lower to its upper end: `32.41–32.85 s`.

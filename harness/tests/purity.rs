@@ -57,7 +57,7 @@ fn sources(path: &Path) -> Vec<PathBuf> {
         return vec![path.to_owned()];
     }
     let entries = std::fs::read_dir(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    entries.flat_map(|entry| sources(&entry.unwrap().path())).collect()
+    entries.flat_map(|entry| sources(&entry.expect("a directory that was opened can be read").path())).collect()
 }
 
 #[test]

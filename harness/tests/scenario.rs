@@ -99,6 +99,21 @@ fn what_is_wrong_is_named_at_its_place() {
         "port: 8000\nsamples-per-pod-second-max: 0",
         "x.yaml:8:29: the number of samples must be above zero",
     );
+    check("path: /ready", "path: ready", "x.yaml:9:11: `ready` is no path");
+    check("path: /ready", "path: /ready, status: 0", "x.yaml:9:11: 0 is no HTTP status");
+    check(
+        "path: /ready",
+        "path: /ready, json: { ready: true }",
+        "x.yaml:9:11: `ready` is no JSON pointer: write `/ready`",
+    );
+    check("of: statefulset/redis }", "of: statefulset/redis, port: 0 }", "x.yaml:11:11: no process listens at port 0");
+    check("port: 8000", "port: 8000\nhold: 1s", "x.yaml:8:7: `hold` (1s) holds too few samples of check `ready`");
+    check("check-failed: ping", "any-of: []", "x.yaml:17:12: `any-of` needs something");
+    check(
+        "check-failed: ping",
+        "any-of: [{ check-failed: ready }]",
+        "x.yaml:17:12: check `ready` decides about recovery: a proof needs one with `role: proof`",
+    );
     let remedy = |step: &str| format!("remedy: [{step}]\n    budget:");
     check("budget:", &remedy("{ run: kubectl get pods }"), "x.yaml:18:21: `kubectl get");
     check(
@@ -109,7 +124,12 @@ fn what_is_wrong_is_named_at_its_place() {
     check(
         "budget:",
         &remedy("{ run: kubectl delete pod a, expect: no-recovery }, { run: kubectl delete pod b }"),
-        "x.yaml:18:21: a step that is expected not to recover needs `watch`",
+        "x.yaml:18:21: a step that another one follows needs `watch`",
+    );
+    check(
+        "budget:",
+        &remedy("{ run: kubectl delete pod a }, { run: kubectl delete pod b }"),
+        "x.yaml:18:21: a step that another one follows needs `watch`",
     );
     let again = GOOD[GOOD.find("  - name: killed").unwrap()..].to_owned();
     check(

@@ -3,11 +3,10 @@
 use harness::event::{Baseline, Ended, Seen, StageResult, What};
 use harness::outcome::Outcome;
 use harness::scenario::plan::{Budget, Plan, Symptom};
-use harness::verdict::{Exit, GateFacts, Interrupt, Verdict, gate, judge};
+use harness::verdict::{Exit, GateFacts, Interrupt, Verdict, gate, judge, remarks};
 use proptest::prelude::*;
 
 #[path = "outcome/support.rs"]
-#[expect(dead_code, reason = "shared with the tests of outcome, which need all of it")]
 mod support;
 
 use support::*;
@@ -17,7 +16,7 @@ fn run(plan: Plan, write: impl FnOnce(&mut Run)) -> Run {
     let mut run = Run::of_one_pod(plan);
     run.both(0, 1_000, &Seen::Good).proven_fault(1_000);
     write(&mut run);
-    let end = run.events.iter().map(|event| event.at).max().unwrap();
+    let end = run.events.iter().map(|event| event.at).max().expect("a run has events");
     run.put(end.nanos() / 1_000_000 + 1, What::ScenarioEnded(Ended::Completed));
     run
 }
@@ -220,6 +219,30 @@ fn from_the_remedy() {
         run.both(1_000, 20_000, &bad());
     });
     check("never sent", &unsent, "inconclusive", "no recovery was seen");
+}
+
+#[test]
+fn remedies_that_surprise_are_remarked() {
+    #[track_caller]
+    fn check(name: &str, expect: &[&str], second: Option<u64>, back: u64) {
+        let run = run(remedy_plan(), |run| {
+            run.put(2_000, What::StepSent { step: 0 });
+            if let Some(second) = second {
+                run.put(second, What::StepSent { step: 1 });
+            }
+            run.both(1_000, back, &bad()).both(back, back + 1_200, &Seen::Good);
+        });
+        assert_eq!(remarks(&run.plan, &run.outcome()), expect, "{name}");
+    }
+    check("as expected", &[], Some(4_000), 5_000);
+    let helped = "`kubectl rollout restart statefulset/redis` was expected not to recover the system, and it did";
+    check("the first step helps", &[helped], None, 3_000);
+    let run = run(remedy_plan(), |run| {
+        run.put(2_000, What::StepSent { step: 0 }).put(4_000, What::StepSent { step: 1 });
+        run.both(1_000, 20_000, &bad());
+    });
+    let did_not = "`kubectl delete pod redis-0` was expected to recover the system, and it did not";
+    assert_eq!(remarks(&run.plan, &run.outcome()), [did_not]);
 }
 
 fn stretch(times: &[(u64, u8)]) -> impl Fn(&mut Run) + '_ {

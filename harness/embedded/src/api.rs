@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod bootstrap;
 mod create;
 mod delete;
 mod discovery;
@@ -82,8 +83,11 @@ struct Api {
 
 impl Server {
     /// Serves until cancelled, then ends open watches and connections.
+    ///
+    /// Adds the namespaces and the Service `default/kubernetes` that every cluster has.
     pub async fn serve(self, cancel: CancellationToken) {
         let address = self.listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
+        bootstrap::objects(&self.store);
         let api = Arc::new(Api {
             store: self.store,
             node: self.node,

@@ -85,7 +85,7 @@ pub async fn run(store: Store, seed: u64, cancel: CancellationToken) {
 /// Deletes an object by the rules of its kind: grace for pods, finalizers, propagation.
 ///
 /// # Errors
-/// `NotFound`, `Conflict` on a failed precondition, `Forbidden` for the namespaces that every cluster has.
+/// `NotFound`, `Conflict` on a failed precondition.
 pub fn delete(store: &Store, key: &Key, options: &DeleteOptions) -> Result<Deleted, Status> {
     delete_at(store, key, options, Timestamp::now())
 }

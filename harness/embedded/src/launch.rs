@@ -161,14 +161,17 @@ pub fn log_file(name: &str) -> Result<PathBuf, LaunchError> {
     Ok(Place::new(name)?.log())
 }
 
-/// Ends a cluster and waits until nothing of it is left. Blocks for as long as 20 s.
-/// Returns whether there was one.
+/// Ends a cluster and waits until nothing of it is left, also where it was killed and only
+/// files are. Blocks for as long as 20 s. Returns whether it ran.
 ///
 /// # Errors
 /// It is still there after it was killed.
 pub fn stop(name: &str) -> Result<bool, LaunchError> {
     let place = Place::new(name)?;
-    let Some(running) = find(name) else { return Ok(false) };
+    let Some(running) = find(name) else {
+        place.remove();
+        return Ok(false);
+    };
     let Some(pid) = i32::try_from(running.pid).ok().and_then(rustix::process::Pid::from_raw) else {
         return Err(LaunchError::new(format!("stop cluster `{name}`: its recorded process id is invalid")));
     };
@@ -194,6 +197,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         (Some("cluster"), _) => cluster::main(),
         (Some("pause"), rest) => crate::node::pause(rest),
         (Some("init"), _) => crate::node::container_init(),
+        (Some("init-inner"), _) => crate::node::container_init_inner(),
         (Some("join"), rest) => crate::node::join(rest),
         (Some("join-inner"), rest) => crate::node::join_inner(rest),
         _ => {

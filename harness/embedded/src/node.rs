@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -50,7 +51,7 @@ mod termination;
 mod volumes;
 mod worker;
 
-pub(crate) use container_init::main as container_init;
+pub(crate) use container_init::{inner as container_init_inner, outer as container_init};
 pub(crate) use join::{inner as join_inner, outer as join};
 pub(crate) use sandbox::pause;
 
@@ -266,6 +267,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The name as a path component cannot leave the directory: API names have no slash.
 fn under(dir: &Path, name: impl AsRef<OsStr>) -> PathBuf {
     dir.join(Path::new(name.as_ref()).file_name().unwrap_or_default())
+}
+
+/// A child's end as an exit code, signals as shells tell them.
+fn exit_code(status: std::process::ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }
 
 /// Ends a hidden subcommand that could not do its work.

@@ -103,3 +103,35 @@ pub fn count_generation(kind: &'static crate::kinds::Kind, before: &Value, after
         after["metadata"]["generation"] = (generation + 1).into();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kinds;
+
+    #[test]
+    fn generations_count_as_recorded() {
+        let check = |kind: &'static kinds::Kind, before: Value, mut after: Value, expected: Option<i64>| {
+            let mut before = before;
+            before["metadata"]["generation"] = 3.into();
+            after["metadata"]["generation"] = 3.into();
+            count_generation(kind, &before, &mut after);
+            assert_eq!(after["metadata"]["generation"].as_i64(), expected, "{after}");
+        };
+        let spec = |replicas: u8| json!({"metadata": {"name": "d"}, "spec": {"replicas": replicas}});
+        check(&kinds::DEPLOYMENT, spec(1), spec(1), Some(3));
+        check(&kinds::DEPLOYMENT, spec(1), spec(2), Some(4));
+        let noted = json!({"metadata": {"name": "d", "annotations": {"a": "1"}}, "spec": {"replicas": 1}});
+        let labelled = json!({"metadata": {"name": "d", "labels": {"a": "1"}}, "spec": {"replicas": 1}});
+        let status = json!({"metadata": {"name": "d"}, "spec": {"replicas": 1}, "status": {"replicas": 1}});
+        check(&kinds::DEPLOYMENT, spec(1), noted.clone(), Some(4));
+        check(&kinds::STATEFUL_SET, spec(1), noted, Some(3));
+        check(&kinds::DEPLOYMENT, spec(1), labelled, Some(3));
+        check(&kinds::DEPLOYMENT, spec(1), status, Some(3));
+        let endpoints = |address: &str| json!({"metadata": {}, "endpoints": [{"addresses": [address]}]});
+        check(&kinds::ENDPOINT_SLICE, endpoints("10.0.0.1"), endpoints("10.0.0.2"), Some(4));
+        check(&kinds::CONFIG_MAP, json!({"data": {"a": "1"}}), json!({"data": {"a": "2"}}), Some(3));
+    }
+}

@@ -294,3 +294,95 @@ pub fn new_uid() -> String {
     let hex = format!("{bits:032x}");
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kinds::CONFIG_MAP;
+
+    /// Writes, or removes where `value` is zero, one of a few objects in two namespaces.
+    fn touch(store: &Store, place: u8, value: u8) {
+        let key = Key::new(&CONFIG_MAP, if place.is_multiple_of(2) { "a" } else { "b" }, &format!("m{place}"));
+        let object = json!({"metadata": {"name": key.name, "namespace": key.namespace}, "data": {"v": value}});
+        let change = |now: &mut Value| {
+            now["data"]["v"] = value.into();
+            Ok(())
+        };
+        match (value, store.get(&key)) {
+            (0, _) => _ = store.remove(&key),
+            (_, None) => _ = store.create(&CONFIG_MAP, object).unwrap(),
+            (_, Some(_)) => _ = store.update(&key, change).unwrap(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_of_the_past_is_what_it_was(
+            steps in proptest::collection::vec((0..5u8, 0..3u8), 0..40),
+            all in any::<bool>(),
+        ) {
+            let namespace = (!all).then_some("a");
+            let store = Store::new();
+            let mut lists = Vec::new();
+            for (place, value) in steps {
+                lists.push(store.list(&CONFIG_MAP, namespace));
+                touch(&store, place, value);
+            }
+            for (objects, version) in lists {
+                prop_assert_eq!(store.list_at(&CONFIG_MAP, namespace, version).unwrap(), objects);
+            }
+        }
+
+        #[test]
+        fn versions_grow_with_each_change_and_only_then(steps in proptest::collection::vec((0..3u8, 0..3u8), 0..40)) {
+            let store = Store::new();
+            for (place, value) in steps {
+                let (before, version) = store.list(&CONFIG_MAP, None);
+                touch(&store, place, value);
+                let changed = store.list(&CONFIG_MAP, None).0 != before;
+                prop_assert_eq!(store.version() > version, changed);
+                prop_assert_eq!(store.changes_since(version).unwrap().len(), usize::from(changed));
+            }
+        }
+    }
+
+    #[test]
+    fn a_fork_goes_its_own_way() {
+        let store = Store::new();
+        touch(&store, 0, 1);
+        let fork = store.fork();
+        touch(&fork, 0, 2);
+        touch(&fork, 1, 1);
+        assert_eq!(store.list(&CONFIG_MAP, None).0.len(), 1);
+        assert_eq!(store.list(&CONFIG_MAP, None).0[0]["data"]["v"], 1);
+        assert_eq!(fork.list(&CONFIG_MAP, None).0.len(), 2);
+    }
+
+    #[test]
+    fn a_change_that_panics_leaves_the_store_whole() {
+        let store = Store::new();
+        touch(&store, 0, 1);
+        let key = Key::new(&CONFIG_MAP, "a", "m0");
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            store.update(&key, |object| {
+                object["data"] = Value::Null;
+                panic!("in the middle of a change")
+            })
+        }));
+        assert!(broken.is_err());
+        assert_eq!(store.get(&key).unwrap()["data"]["v"], 1);
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_with_the_next_change() {
+        let store = Store::new();
+        let version = store.version();
+        let waiting = store.changed_after(version);
+        tokio::pin!(waiting);
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        touch(&store, 0, 1);
+        waiting.await;
+    }
+}

@@ -26,8 +26,9 @@ pub const SLIP_MAX: Duration = Duration::from_millis(500);
 const SOCKET_EVENTS_MAX: usize = 1024;
 /// Sockets are opened over this long, so that their handshakes are no storm.
 const SOCKETS_OPENED_OVER: Duration = Duration::from_secs(1);
-/// The baseline's own load where a plan has none, in requests a second.
-pub const LIGHT_REQUESTS_PER_SECOND: f64 = 10.0;
+/// Between two requests of the baseline's own load, where a plan has none: some 20 a second.
+/// A prime number of milliseconds keeps it from beating with the schedule of the samples.
+pub const LIGHT_INTERVAL: Duration = Duration::from_millis(47);
 /// With nothing to send the schedule is looked at this often.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -108,12 +109,12 @@ impl Generator {
 
     /// The schedule that is wanted now, and whether it belongs to the record.
     fn grid(&mut self, now: Offset) -> (Option<Grid>, bool) {
-        let every = |per_second: f64| Duration::from_secs_f64(1.0 / per_second);
         if self.plan.requests_per_second > 0.0 {
-            return (Some(Grid::new(now, every(self.plan.requests_per_second))), true);
+            let every = Duration::from_secs_f64(1.0 / self.plan.requests_per_second);
+            return (Some(Grid::new(now, every)), true);
         }
         let wanted = self.rate.borrow_and_update().light_load;
-        (wanted.then(|| Grid::new(now, every(LIGHT_REQUESTS_PER_SECOND))), false)
+        (wanted.then(|| Grid::new(now, LIGHT_INTERVAL)), false)
     }
 
     fn hold_sockets(&self, start: Offset, into: &mpsc::Sender<(Offset, SocketEvent)>) -> JoinSet<()> {

@@ -19,83 +19,25 @@
 
 use std::time::Duration;
 
-use crate::event::{Baseline, Ended, Event, Offset, Phase, Sample, Seen, Subject, What};
+use crate::event::{Baseline, Ended, Event, Offset, Phase, Sample, Seen, What};
 use crate::scenario::plan::{BudgetFrom, CheckName, Plan};
 
+mod known;
 mod pods;
+mod progress;
 mod proof;
 mod scan;
 mod tally;
 mod timeline;
 
+pub use known::{FirstBad, Recovery, StepOutcome, StepResult};
 use pods::Pods;
+use progress::{FaultMark, Progress};
 pub use proof::Proven;
-use scan::{Change, Scanner};
+use scan::Change;
 use tally::Tally;
 pub use tally::{CheckTally, LoadTotals, Slip};
 use timeline::{Kind, Point, SeriesId, Timeline, kind};
-
-/// How far the system is on its way back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recovery {
-    /// Nothing is decided: no fault yet, no proof yet, or no streak that covered `hold`.
-    NotYet,
-    /// The fault is proven, and everything was good and watched to the end of the budget and
-    /// `hold`. Before a budget that counts from the remedy has started: for `hold` after the proof.
-    Absorbed,
-    /// The steady state is back.
-    Recovered {
-        /// When the answer of the streak's first sample was there; with several series, of the last of them.
-        first_good: Offset,
-        /// When the last bad sample before it was sent; absent where only pods or samples were missing.
-        last_bad: Option<Offset>,
-        /// It took at least this long.
-        lower: Duration,
-        /// It took at most this long.
-        upper: Duration,
-        /// Counted from where.
-        from: BudgetFrom,
-    },
-}
-
-/// The first bad sample after the fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FirstBad {
-    /// When it was known to be bad.
-    pub done: Offset,
-    /// Which check.
-    pub check: CheckName,
-    /// At whom.
-    pub subject: Subject,
-    /// What it saw.
-    pub reason: String,
-}
-
-/// What became of one remedy step.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct StepOutcome {
-    /// When it was sent.
-    pub sent: Option<Offset>,
-    /// When it returned or failed.
-    pub done: Option<Offset>,
-    /// What the command said.
-    pub output: String,
-    /// Why it could not be carried out.
-    pub error: Option<String>,
-}
-
-/// Whether a remedy step recovered the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepResult {
-    /// It was not needed, or not reached.
-    NotSent,
-    /// Its watch is not over.
-    Watching,
-    /// The system recovered after it and before the next step.
-    Recovered,
-    /// The system did not recover in its watch.
-    NotRecovered,
-}
 
 /// What is known about one scenario.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,24 +63,6 @@ pub struct Outcome {
     notes: Vec<String>,
     ended: Option<(Offset, Ended)>,
 }
-
-/// The system as it was when the fault was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct FaultMark {
-    at: Offset,
-    complete: bool,
-    required: Vec<SeriesId>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Progress {
-    scanner: Scanner,
-    points: usize,
-    changes: usize,
-}
-
-/// How long after the longest timeout of a check its samples may still be on their way to us.
-const DELIVERY_MAX: Duration = Duration::from_secs(1);
 
 impl Outcome {
     /// Nothing is known yet.
@@ -512,63 +436,6 @@ impl Outcome {
     fn required(&self) -> Option<Vec<SeriesId>> {
         let of_pods = self.pods.members().flat_map(|uid| self.timeline.known_of_pod(uid));
         self.timeline.fixed().map(Some).chain(of_pods).collect()
-    }
-
-    /// The scan of everything known, what may still change included.
-    fn scan(&self) -> Option<Scanner> {
-        let mut progress = self.scanned.clone().or_else(|| self.unscanned())?;
-        self.advance(&mut progress, None);
-        Some(progress.scanner)
-    }
-
-    /// Scans what has become settled since the last event.
-    fn scan_settled(&mut self) {
-        let Some(mut progress) = self.scanned.take().or_else(|| self.unscanned()) else { return };
-        self.advance(&mut progress, Some(self.settled_until()));
-        self.scanned = Some(progress);
-    }
-
-    fn unscanned(&self) -> Option<Progress> {
-        let fault = self.fault.as_ref()?;
-        let mut scanner = Scanner::new(self.plan.hold, fault.at, fault.complete);
-        for series in &fault.required {
-            scanner.change(fault.at, Change::Required(*series));
-        }
-        Some(Progress { scanner, points: self.timeline.first_from(fault.at), changes: 0 })
-    }
-
-    /// Samples sent before this have come in, or never will.
-    fn settled_until(&self) -> Offset {
-        if self.ended.is_some() {
-            return Offset::MAX;
-        }
-        let timeout = self.plan.checks.iter().map(|check| check.timeout).max().unwrap_or_default();
-        Offset::from_duration(self.now.since(Offset::ZERO).saturating_sub(timeout + DELIVERY_MAX))
-    }
-
-    /// Scans on, up to `until` or to the end.
-    fn advance(&self, progress: &mut Progress, until: Option<Offset>) {
-        let settled = self.settled_until();
-        let end = until.unwrap_or(Offset::MAX);
-        let points = self.timeline.points();
-        loop {
-            let point = points.get(progress.points).filter(|point| point.sent < end);
-            let change = self.changes.get(progress.changes).filter(|(at, _)| *at < end);
-            match (point, change) {
-                (Some(point), None) => self.take_point(progress, point, settled),
-                (Some(point), Some((at, _))) if point.sent < *at => self.take_point(progress, point, settled),
-                (_, Some((at, change))) => {
-                    progress.scanner.change(*at, *change);
-                    progress.changes += 1;
-                }
-                (None, None) => return,
-            }
-        }
-    }
-
-    fn take_point(&self, progress: &mut Progress, point: &Point, settled: Offset) {
-        progress.scanner.point(point, point.sent < settled);
-        progress.points += 1;
     }
 }
 

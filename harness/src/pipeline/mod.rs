@@ -24,6 +24,7 @@ pub use api::ApiError;
 pub use build::{BuildError, BuiltImage, BuiltRelease, Variant, Why, build};
 pub use deploy::{DeployError, DeployOptions, deploy, permit};
 pub use push::{PushError, Pushed, push};
+pub(crate) use rollback::undo;
 pub use rollback::{RollbackError, rollback};
 pub use smoke::{SmokeError, SmokeResult, smoke};
 

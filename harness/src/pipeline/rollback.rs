@@ -18,6 +18,7 @@ use crate::config::{Config, RolloutConfig};
 use crate::duration;
 use crate::event::StageResult;
 use crate::scenario::plan::WorkloadRef;
+use crate::system::SystemError;
 
 /// A roll-back did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +91,26 @@ pub async fn rollback(
         Ok((facts.clone(), facts))
     };
     stage("rollback", sink, work).await
+}
+
+/// Returns one workload to the given revision, or to its previous one, as
+/// `kubectl rollout undo` does; returns the line that kubectl prints. Follows nothing.
+///
+/// # Errors
+/// [`SystemError`] where there is no such revision, or the API refuses.
+pub(crate) async fn undo(
+    cluster: &Cluster,
+    workload: &WorkloadRef,
+    to_revision: Option<u64>,
+) -> Result<String, SystemError> {
+    let refused = |reason: String| SystemError { message: format!("undo {workload}: {reason}"), transient: false };
+    let api = |error: ApiError| SystemError { message: format!("undo {workload}: {error}"), transient: true };
+    let history = revision::history(cluster, workload).await.map_err(api)?;
+    let history = history.ok_or_else(|| refused("it does not exist".to_owned()))?;
+    let wanted = to_revision.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    let chosen = history.choose(wanted).map_err(|error| refused(error.to_string()))?;
+    revision::restore(cluster, workload, chosen).await.map_err(api)?;
+    Ok(format!("{workload} rolled back"))
 }
 
 /// A workload and the revision that it returns to.

@@ -15,6 +15,7 @@ use super::plan::{
     Budget, BudgetFrom, CheckName, Cost, Expect, LoadPlan, Plan, PlannedCheck, Promise, Proof, Role, ScenarioId, Step,
     Symptom, WorkloadRef,
 };
+use super::rules;
 use crate::duration;
 use crate::fault::Fault;
 use crate::runbook::command::Command;
@@ -273,6 +274,12 @@ impl Reader<'_> {
             }
             let budget = self.budget(&variant);
             self.proof(&variant.proof, &form.checks);
+            let checks: Vec<_> = form.checks.iter().map(|check| self.check(check, budget.max, slow)).collect();
+            for check in checks.iter().filter(|check| check.role == Role::Recovery) {
+                if let Some(wrong) = rules::hold_is_wrong(hold, &check.name.0, check.interval) {
+                    self.say(form.hold.as_ref().unwrap_or(&form.name), wrong);
+                }
+            }
             plans.push(Plan {
                 id: ScenarioId(format!("{}/{}", form.name.value, variant.name.value)),
                 title: variant.title.unwrap_or_else(|| form.title.clone()),
@@ -283,7 +290,7 @@ impl Reader<'_> {
                 workload: form.workload.clone(),
                 service: form.service.clone(),
                 port: form.port,
-                checks: form.checks.iter().map(|check| self.check(check, budget.max, slow)).collect(),
+                checks,
                 fault: variant.fault,
                 proof: variant.proof.value,
                 symptom: variant.symptom.unwrap_or(Symptom::Required),
@@ -305,6 +312,9 @@ impl Reader<'_> {
             self.name(&check.name);
             if !names.insert(&check.name.value) {
                 self.say(&check.name, format!("check `{}` stands twice", check.name.value));
+            }
+            if let Some(wrong) = rules::check_is_wrong(&check.check) {
+                self.say(&check.name, wrong);
             }
         }
         if !checks.iter().any(|check| check.role != Some(Role::Proof)) {
@@ -351,7 +361,7 @@ impl Reader<'_> {
             }
         }
         for path in [&form.path, &form.socket_path].into_iter().flatten() {
-            if !path.value.starts_with('/') || path.value.contains(char::is_whitespace) {
+            if !rules::is_path(&path.value) {
                 self.say(path, format!("`{}` is no path: it starts with `/` and has no spaces", path.value));
             }
         }
@@ -391,11 +401,8 @@ impl Reader<'_> {
                 Expect::NoRecovery if index == last => {
                     self.say(&step.run, "the last step of a remedy must be one that recovers");
                 }
-                Expect::NoRecovery if step.watch.is_none() => {
-                    self.say(
-                        &step.run,
-                        "a step that is expected not to recover needs `watch`: how long that is looked at",
-                    );
+                _ if step.watch.is_none() && index != last => {
+                    self.say(&step.run, "a step that another one follows needs `watch`: how long before the next one");
                 }
                 Expect::NoRecovery | Expect::Recovery => {}
             }
@@ -409,7 +416,14 @@ impl Reader<'_> {
         if proof.value.is_empty() {
             self.say(proof, "a fault without proof can never pass: name what shows that it took effect");
         }
-        for name in proof.value.iter().flat_map(checks_of) {
+        if proof.value.iter().any(rules::has_empty_choice) {
+            self.say(proof, "`any-of` needs something to choose from");
+        }
+        for name in proof.value.iter().flat_map(rules::checks_of) {
+            let decides = |check: &&CheckForm| check.name.value == name.0 && check.role != Some(Role::Proof);
+            if checks.iter().any(|check| decides(&check)) {
+                self.say(proof, format!("check `{name}` decides about recovery: a proof needs one with `role: proof`"));
+            }
             if !checks.iter().any(|check| check.name.value == name.0) {
                 let known: Vec<_> = checks.iter().map(|check| format!("`{}`", check.name.value)).collect();
                 self.say(proof, format!("the proof names check `{name}`; there are {}", known.join(", ")));
@@ -450,13 +464,5 @@ impl Reader<'_> {
             column: place.referenced.column(),
             message: message.into(),
         });
-    }
-}
-
-fn checks_of(proof: &Proof) -> Vec<&CheckName> {
-    match proof {
-        Proof::CheckFailed(name) | Proof::ValueChanged(name) => vec![name],
-        Proof::AnyOf(all) => all.iter().flat_map(checks_of).collect(),
-        Proof::PodReplaced(_) | Proof::ContainerReplaced(_) | Proof::PodGone(_) => Vec::new(),
     }
 }

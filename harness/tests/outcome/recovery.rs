@@ -10,7 +10,7 @@ use crate::support::*;
 type Expect = Option<Option<(u64, Option<u64>, u64, u64)>>;
 
 fn recovery(run: &Run) -> Expect {
-    let round = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap();
+    let round = |duration: std::time::Duration| duration.as_millis() as u64;
     let since_start = |offset: harness::event::Offset| offset.nanos() / 1_000_000;
     match run.outcome().recovery() {
         Recovery::NotYet => None,

@@ -149,20 +149,21 @@ fn every_rule_must_be_met_and_the_first_evidence_counts() {
     );
 }
 
+/// A second in which nothing happened.
+fn nothing() -> LoadSecond {
+    LoadSecond::default()
+}
+
 #[test]
 fn sums() {
     let mut run = Run::of_one_pod(plan());
-    let load = |from: u64, good, lost, sockets_lost| {
-        What::Load(LoadSecond {
-            from: at(from),
-            requests_good: good,
-            requests_lost: lost,
-            p50_micros: 900,
-            max_micros: 1_000 * u64::from(good),
-            sockets_open: 20,
-            sockets_lost,
-            ..LoadSecond::default()
-        })
+    let load = |from: u64, good: u32, lost, sockets_lost| {
+        let mut second = nothing();
+        second.from = at(from);
+        (second.requests_good, second.requests_lost) = (good, lost);
+        (second.sockets_open, second.sockets_lost) = (20, sockets_lost);
+        second.max_micros = 1_000 * u64::from(good);
+        What::Load(second)
     };
     run.put(0, What::PhaseEntered(Phase::Settling)).put(500, What::PhaseEntered(Phase::Steady));
     run.put(1_500, load(0, 50, 0, 0)).put(2_500, load(1_000, 40, 10, 2)).put(3_500, load(2_000, 30, 20, 1));

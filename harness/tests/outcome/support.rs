@@ -176,7 +176,7 @@ impl Run {
     }
 
     pub(crate) fn series(&mut self, check: &str, subject: &Subject, from: u64, until: u64, seen: &Seen) -> &mut Self {
-        for sent in (from..until).step_by(usize::try_from(INTERVAL_MS).unwrap()) {
+        for sent in (from..until).step_by(INTERVAL_MS as usize) {
             self.look(sent, check, subject, seen.clone());
         }
         self

@@ -119,7 +119,7 @@ fn record(truth: &Truth) -> Run {
     for (number, (check, subject)) in series().iter().enumerate() {
         let mut missing_in_a_row = 0;
         for tick in 0..80 {
-            let mut chance = *chances.next().unwrap();
+            let mut chance = *chances.next().expect("it goes round");
             // Two in a row are no gap; more would be another test.
             missing_in_a_row = if chance.is_missing { missing_in_a_row + 1 } else { 0 };
             chance.is_missing = (1..=2).contains(&missing_in_a_row) && chance.is_missing;

@@ -51,11 +51,7 @@ pub(super) fn decode_object(kind: &'static Kind, media_type: &str, bytes: &[u8])
         "application/yaml" => decode_yaml(bytes).map_err(|error| {
             Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {error}", kind.kind))
         })?,
-        _ => {
-            let message = "the body of the request was in an unknown format - \
-                accepted media types include: application/json, application/yaml";
-            return Err(Status::new(415, "UnsupportedMediaType", message));
-        }
+        _ => return Err(unknown_format()),
     };
     if decoded.value.is_null() {
         decoded.value = Value::Object(serde_json::Map::new());
@@ -72,6 +68,22 @@ pub(super) fn decode_object(kind: &'static Kind, media_type: &str, bytes: &[u8])
         Some(error) => Err(error),
         None => Ok(decoded),
     }
+}
+
+/// Decodes a body that is no stored object; `what` stands in the error.
+pub(super) fn decode(what: &str, headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Status> {
+    let decoded = match media_type(headers) {
+        "application/json" => decode_json(bytes),
+        "application/yaml" => decode_yaml(bytes),
+        _ => return Err(unknown_format()),
+    };
+    decoded.map(|decoded| decoded.value).map_err(|why| Status::bad_request(format!("error decoding {what}: {why}")))
+}
+
+fn unknown_format() -> Status {
+    let message = "the body of the request was in an unknown format - \
+        accepted media types include: application/json, application/yaml";
+    Status::new(415, "UnsupportedMediaType", message)
 }
 
 /// Puts in kind, apiVersion and metadata where a client left them out.

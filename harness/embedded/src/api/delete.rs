@@ -29,17 +29,7 @@ impl Wish {
         if bytes.is_empty() {
             return Self::of_query(query);
         }
-        let decoded = match body::media_type(headers) {
-            "application/yaml" => body::decode_yaml(bytes),
-            "application/json" => body::decode_json(bytes),
-            _ => {
-                let message = "the body of the request was in an unknown format - \
-                    accepted media types include: application/json, application/yaml";
-                return Err(Status::new(415, "UnsupportedMediaType", message));
-            }
-        };
-        let decoded = decoded.map_err(|why| Status::bad_request(format!("error decoding DeleteOptions: {why}")))?;
-        let mut wish = Self::of_object(&decoded.value)?;
+        let mut wish = Self::of_object(&body::decode("DeleteOptions", headers, bytes)?)?;
         wish.dry_run |= dry_run("DeleteOptions", query.all("dryRun"))?;
         Ok(wish)
     }

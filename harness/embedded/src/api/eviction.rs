@@ -27,11 +27,7 @@ pub(super) fn evict(
     view: View,
     bytes: &[u8],
 ) -> Result<Answer, Status> {
-    let decoded = match body::media_type(headers) {
-        "application/yaml" => body::decode_yaml(bytes),
-        _ => body::decode_json(bytes),
-    };
-    let eviction = decoded.map_err(|why| Status::bad_request(format!("error decoding Eviction: {why}")))?.value;
+    let eviction = body::decode("Eviction", headers, bytes)?;
     let mut wish = Wish::of_object(&eviction["deleteOptions"])?;
     wish.dry_run |= Wish::parse(query, headers, &[])?.dry_run;
     let key = place.key();

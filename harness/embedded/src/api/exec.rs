@@ -27,7 +27,6 @@ use crate::api::query::Query;
 use crate::api::respond::{self, Answer};
 use crate::api::websocket::{self, Opened};
 use crate::node::ContainerRef;
-use crate::object;
 use crate::status::Status;
 
 const STDIN: u8 = 0;
@@ -56,21 +55,23 @@ pub(super) fn exec(api: &Arc<Api>, place: &Place, query: &Query, request: Reques
         errors: query.flag("stderr"),
         terminal: query.flag("tty"),
     };
-    if object::name(&pod).is_empty() || pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
+    if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", key.name)));
     }
     if !(wanted.input || wanted.output || wanted.errors) {
         return Ok(respond::text(400, "you must specify at least 1 of stdin, stdout, stderr"));
     }
-    let instead = "use a client that runs commands over WebSockets (kubectl 1.30 or later)";
-    let opened = websocket::open(request, &[V5, "v4.channel.k8s.io"], instead)?;
+    websocket::check_upgrade(request.headers())?;
     let argv: Vec<String> = query.all("command").map(str::to_owned).collect();
     let container = ContainerRef { namespace: key.namespace, pod: key.name, container };
+    // Asked before the upgrade, so that a client that falls back to SPDY is told the same.
     let command = match api.node.exec(&container, &argv, wanted.terminal) {
         Ok(command) => command,
         // kubectl shows the text of such an answer as it is.
         Err(status) => return Ok(respond::text(status.code, status.message)),
     };
+    let instead = "use a client that runs commands over WebSockets (kubectl 1.30 or later)";
+    let opened = websocket::open(request, &[V5, "v4.channel.k8s.io"], instead)?;
     let Opened { answer, protocol, socket } = opened;
     api.spawn(async move {
         if let Some(socket) = socket.await {

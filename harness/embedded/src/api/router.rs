@@ -177,12 +177,7 @@ async fn review(method: &Method, group: &str, plural: &str, request: Request<Inc
     }
     let (parts, incoming) = request.into_parts();
     let bytes = body::read(incoming).await?;
-    if body::media_type(&parts.headers) != "application/json" {
-        let message = "the body of the request was in an unknown format - \
-            accepted media types include: application/json, application/yaml";
-        return Err(Status::new(415, "UnsupportedMediaType", message));
-    }
-    let asked = body::decode_json(&bytes).map_err(Status::bad_request)?.value;
+    let asked = body::decode(kind, &parts.headers, &bytes)?;
     let mut answer = json!({"kind": kind, "apiVersion": format!("{group}/v1"), "metadata": {}, "status": status});
     if asked["spec"].is_object() {
         answer["spec"] = asked["spec"].clone();

@@ -36,7 +36,7 @@ pub(super) async fn write(
     let before = api.store.get(&key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
     let scale = scale_of(&before);
     let after = match edit {
-        None => decode(headers, bytes)?,
+        None => body::decode("Scale", headers, bytes)?,
         Some(Edit::Merge(patch) | Edit::Strategic(patch)) => patch::merge(&scale, patch)?,
         Some(Edit::Json(patch)) => patch::json(&scale, patch)?,
         Some(Edit::Apply(intent)) => intent.clone(),
@@ -81,22 +81,6 @@ fn replica_patch(patch: &Value) -> Value {
         operations.push(json!({"op": "add", "path": "/metadata/resourceVersion", "value": version}));
     }
     operations.into()
-}
-
-fn decode(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Status> {
-    let decoded = match body::media_type(headers) {
-        "application/yaml" => body::decode_yaml(bytes),
-        "application/json" => body::decode_json(bytes),
-        _ => {
-            let message = "the body of the request was in an unknown format - \
-                accepted media types include: application/json, application/yaml";
-            return Err(Status::new(415, "UnsupportedMediaType", message));
-        }
-    };
-    decoded.map(|decoded| decoded.value).map_err(|why| {
-        let message = format!("the object provided is unrecognized (must be of type Scale): {why}");
-        Status::bad_request(message)
-    })
 }
 
 fn scale_of(object: &Value) -> Value {

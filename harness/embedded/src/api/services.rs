@@ -150,3 +150,24 @@ fn invalid(service: &Value, field: &str, message: String) -> Status {
     let cause = Cause { reason: "FieldValueInvalid", message, field: field.to_owned() };
     Status::invalid(&kinds::SERVICE, object::name(service), &[cause])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_released_with_the_type() {
+        let service = |kind: &str, node_port: u64| {
+            let port = json!({"name": "http", "port": 80, "protocol": "TCP", "nodePort": node_port});
+            json!({"spec": {"type": kind, "ports": [port], "externalTrafficPolicy": "Cluster"}})
+        };
+        let check = |before: Value, mut after: Value, kept: Option<u64>| {
+            release_ports(&before, &mut after);
+            assert_eq!(after["spec"]["ports"][0]["nodePort"].as_u64(), kept, "{after}");
+        };
+        check(service("NodePort", 30_001), service("NodePort", 30_001), Some(30_001));
+        check(service("NodePort", 30_001), service("ClusterIP", 30_001), None);
+        // A number that the client asks for anew stays, and is then refused by the checks.
+        check(service("NodePort", 30_001), service("ClusterIP", 30_002), Some(30_002));
+    }
+}

@@ -35,12 +35,10 @@ pub(super) fn open(
     instead: &str,
 ) -> Result<Opened<impl Future<Output = Option<Socket>> + Send + use<>>, Status> {
     let headers = request.headers();
-    match token(headers, UPGRADE.as_str()).to_ascii_lowercase().as_str() {
-        "websocket" => {}
-        "" => return Err(Status::bad_request("Upgrade request required")),
-        other => {
-            return Err(Status::bad_request(format!("upgrade to {other} is not supported by this cluster: {instead}")));
-        }
+    check_upgrade(headers)?;
+    let wanted = token(headers, UPGRADE.as_str());
+    if !wanted.eq_ignore_ascii_case("websocket") {
+        return Err(Status::bad_request(format!("upgrade to {wanted} is not supported by this cluster: {instead}")));
     }
     let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     let mut offered = offered.flat_map(|value| value.split(',')).map(str::trim);
@@ -65,6 +63,12 @@ pub(super) fn open(
         Some(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await)
     };
     Ok(Opened { answer, protocol, socket })
+}
+
+/// 400 where no upgrade is asked for.
+pub(super) fn check_upgrade(headers: &HeaderMap) -> Result<(), Status> {
+    let asked = headers.contains_key(UPGRADE);
+    if asked { Ok(()) } else { Err(Status::bad_request("Upgrade request required")) }
 }
 
 fn token<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

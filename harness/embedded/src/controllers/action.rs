@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{DeleteOptions, Propagation, deletion, facts};
 use crate::events::{self, Occurrence, Severity};
-use crate::kinds::{Kind, NAMESPACE, POD};
+use crate::kinds::{DEPLOYMENT, Kind, NAMESPACE, POD};
 use crate::object::{self, Key};
 use crate::shape;
 use crate::status::Status;
@@ -67,14 +67,8 @@ impl Note {
 
     fn record(&self, store: &Store, name: &str, error: &str, now: Timestamp) {
         let message = self.message.replace("{name}", name).replace("{error}", error);
-        let occurrence = Occurrence {
-            component: self.component,
-            host: None,
-            field_path: None,
-            severity: self.severity,
-            reason: self.reason,
-            message: &message,
-        };
+        let Self { component, severity, reason, .. } = *self;
+        let occurrence = Occurrence { component, severity, reason, message: &message };
         events::record_at(store, self.kind, &self.about, &occurrence, now);
     }
 }
@@ -143,13 +137,15 @@ fn create(
     random: &mut fastrand::Rng,
     now: Timestamp,
 ) -> Result<Arc<Value>, Status> {
+    let given = object.get("status").cloned();
     shape::fill_defaults(kind, &mut object);
+    shape::prepare_create(kind, &mut object);
+    if let Some(status) = given {
+        object["status"] = status;
+    }
     object["apiVersion"] = kind.api_version().into();
     object["kind"] = kind.kind.into();
     object["metadata"]["creationTimestamp"] = object::format_timestamp(now).into();
-    if kind == &POD && !object["status"]["phase"].is_string() {
-        object["status"]["phase"] = "Pending".into();
-    }
     let prefix = object["metadata"]["generateName"].as_str().map(str::to_owned);
     let given = object["metadata"]["name"].is_string();
     let mut draw = || create_once(store, kind, name_it(&object, prefix.as_deref(), given, random));
@@ -186,22 +182,12 @@ pub fn check_namespace_open(store: &Store, key: &Key) -> Result<(), Status> {
     if !store.get(&Key::new(&NAMESPACE, "", namespace)).is_some_and(|namespace| object::is_terminating(&namespace)) {
         return Ok(());
     }
-    let message = format!(
-        "{} \"{}\" is forbidden: unable to create new content in namespace {namespace} because it is being terminated",
-        key.kind.qualified(),
-        key.name
-    );
-    let mut status = Status::new(403, "Forbidden", message);
-    status.details = json!({
-        "name": key.name, "kind": key.kind.plural,
-        "causes": [{
-            "reason": "NamespaceTerminating", "message": format!("namespace {namespace} is being terminated"),
-            "field": "metadata.namespace",
-        }],
-    });
-    if !key.kind.group.is_empty() {
-        status.details["group"] = key.kind.group.into();
-    }
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let mut status = Status::forbidden(key.kind, &key.name, &why);
+    status.details["causes"] = json!([{
+        "reason": "NamespaceTerminating", "message": format!("namespace {namespace} is being terminated"),
+        "field": "metadata.namespace",
+    }]);
     Err(status)
 }
 
@@ -216,24 +202,12 @@ fn replace(store: &Store, kind: &'static Kind, mut object: Value) -> Result<Key,
         if current["metadata"]["resourceVersion"] != object["metadata"]["resourceVersion"] {
             return Err(Status::conflict(kind, &key.name, "it has changed since"));
         }
-        if kind.has_generation && wants_something_else(kind, current, &object) {
-            object["metadata"]["generation"] = (facts::int(&current["metadata"]["generation"]) + 1).into();
+        // A pod's node and a Deployment's revision are not what someone wants of them.
+        if kind != &POD && kind != &DEPLOYMENT {
+            object::count_generation(kind, current, &mut object);
         }
         *current = object;
         Ok(())
     })?;
     Ok(key)
-}
-
-/// Whether anything but metadata and status differs. Giving a pod its node does not count.
-fn wants_something_else(kind: &Kind, before: &Value, after: &Value) -> bool {
-    let wanted = |object: &Value| {
-        let mut wanted = object.clone();
-        if let Some(fields) = wanted.as_object_mut() {
-            fields.remove("metadata");
-            fields.remove("status");
-        }
-        wanted
-    };
-    kind != &POD && wanted(before) != wanted(after)
 }

@@ -75,7 +75,7 @@ fn volume_for(claim: &Value) -> Value {
             },
             "persistentVolumeReclaimPolicy": "Delete", "volumeMode": "Filesystem",
             // Relative to the node's directory of volumes.
-            "local": {"path": name},
+            "local": {"path": format!("{}/{}", object::namespace(claim), object::name(claim))},
         },
         "status": {"phase": "Bound"},
     });

@@ -14,8 +14,6 @@ use crate::store::Store;
 pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 /// The finalizer that makes an owner let go of its dependents.
 pub(crate) const ORPHAN: &str = "orphan";
-/// Namespaces that cannot be deleted.
-const KEPT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// Kinds whose deletion answers with the object, even when it is gone.
 const ANSWER_WITH_OBJECT: [&Kind; 5] = [&POD, &SERVICE, &CLAIM, &VOLUME, &SERVICE_ACCOUNT];
 
@@ -33,9 +31,6 @@ enum Fate {
 /// # Errors
 /// As [`super::delete`].
 pub fn delete_at(store: &Store, key: &Key, options: &DeleteOptions, now: Timestamp) -> Result<Deleted, Status> {
-    if key.kind == &NAMESPACE && KEPT_NAMESPACES.contains(&key.name.as_str()) {
-        return Err(kept_namespace(&key.name));
-    }
     let mut goes = false;
     let object = store.update(key, |object| {
         check_preconditions(key, object, options)?;
@@ -167,13 +162,6 @@ fn check_preconditions(key: &Key, object: &Value, options: &DeleteOptions) -> Re
         return Err(wrong("ResourceVersion", asked, stored, "modified"));
     }
     Ok(())
-}
-
-fn kept_namespace(name: &str) -> Status {
-    let message = format!("namespaces \"{name}\" is forbidden: this namespace may not be deleted");
-    let mut status = Status::new(403, "Forbidden", message);
-    status.details = json!({"name": name, "kind": "namespaces"});
-    status
 }
 
 fn success(key: &Key, object: &Value) -> Value {

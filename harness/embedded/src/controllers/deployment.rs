@@ -105,7 +105,12 @@ impl<'a> Rollout<'a> {
     fn new(deployment: &'a Arc<Value>, mut sets: Vec<Arc<Value>>, now: Timestamp) -> Self {
         sets.sort_by(|a, b| age_key(a).cmp(&age_key(b)));
         let template = facts::bare_template(&deployment["spec"]["template"]);
-        let is_new = |set: &Arc<Value>| facts::bare_template(&set["spec"]["template"]) == template;
+        let hash = facts::template_hash(&template, facts::int(&deployment["status"]["collisionCount"]));
+        // By its hash as well: a copy may have got defaults that the original lacks.
+        let is_new = |set: &Arc<Value>| {
+            facts::labels(set)[facts::TEMPLATE_HASH] == hash.as_str()
+                || facts::bare_template(&set["spec"]["template"]) == template
+        };
         let new = sets.iter().position(is_new).map(|index| sets.remove(index));
         Self { deployment, limits: Limits::of(deployment), new, old: sets, now }
     }
@@ -143,9 +148,10 @@ impl<'a> Rollout<'a> {
 
     /// Whether an active ReplicaSet was sized for another number of replicas.
     fn was_scaled(&self) -> bool {
-        let desired = Value::from(self.limits.desired.to_string());
-        let annotation = |set: &Arc<Value>| set["metadata"]["annotations"][DESIRED].clone();
-        self.active().map(annotation).any(|sized_for| sized_for.is_string() && sized_for != desired)
+        let desired = self.limits.desired.to_string();
+        self.active()
+            .filter_map(|set| set["metadata"]["annotations"][DESIRED].as_str())
+            .any(|sized_for| sized_for != desired)
     }
 
     fn scale(&self) -> Vec<Action> {
@@ -191,7 +197,7 @@ impl<'a> Rollout<'a> {
     fn is_saturated(&self, new: &Value) -> bool {
         let desired = self.limits.desired;
         facts::replicas(new) == desired
-            && new["metadata"]["annotations"][DESIRED] == desired.to_string()
+            && new["metadata"]["annotations"][DESIRED].as_str() == Some(&desired.to_string())
             && facts::int(&new["status"]["availableReplicas"]) == desired
     }
 
@@ -202,7 +208,7 @@ impl<'a> Rollout<'a> {
         if size != facts::replicas(new) {
             actions.extend(self.resize(new, size));
         } else {
-            let sizes: Vec<Size> = self.old.iter().map(|set| size_of(set)).collect();
+            let sizes: Vec<Size> = self.old.iter().map(size_of).collect();
             let next = rollout::next_old_sizes(self.limits, size_of(new), &sizes);
             let changed = self.old.iter().zip(next).filter(|(set, size)| facts::replicas(set) != *size);
             actions.extend(changed.flat_map(|(set, size)| self.resize(set, size)));
@@ -308,7 +314,6 @@ impl<'a> Rollout<'a> {
                 "ownerReferences": [facts::controller_reference(&DEPLOYMENT, self.deployment)],
             },
             "spec": {"selector": selector, "template": template},
-            "status": {"replicas": 0},
         });
         copy_min_ready(self.deployment, &mut set);
         (set, collisions)

@@ -248,29 +248,35 @@ fn endpoints_action(service: &Value, view: &View) -> Option<Action> {
 fn subsets(service: &Value, view: &View) -> Vec<Value> {
     let publish_all = service["spec"]["publishNotReadyAddresses"] == true;
     let no_ports = service["spec"]["ports"].as_array().is_none_or(Vec::is_empty);
-    let mut groups: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Subset> = BTreeMap::new();
     for pod in backends(view).filter(|pod| publish_all || !object::is_terminating(pod)) {
         let ports = ports_on(service, pod);
         if ports.is_empty() && !no_ports {
             continue;
         }
-        let group =
-            groups.entry(Value::from(ports.clone()).to_string()).or_insert_with(|| (ports, Vec::new(), Vec::new()));
-        let list = if Readiness::of(service, pod).ready { &mut group.1 } else { &mut group.2 };
+        let group = groups.entry(Value::from(ports.clone()).to_string()).or_default();
+        group.ports = ports;
+        let list = if Readiness::of(service, pod).ready { &mut group.ready } else { &mut group.not_ready };
         list.push(with_place(json!({"ip": pod["status"]["podIP"]}), service, pod));
     }
-    let subset = |(ports, mut ready, mut not_ready): (Vec<Value>, Vec<Value>, Vec<Value>)| {
-        let mut subset = json!({});
-        for (field, list) in [("addresses", &mut ready), ("notReadyAddresses", &mut not_ready)] {
+    groups.into_values().map(Subset::into_value).collect()
+}
+
+/// Addresses with the same ports.
+#[derive(Default)]
+struct Subset {
+    ports: Vec<Value>,
+    ready: Vec<Value>,
+    not_ready: Vec<Value>,
+}
+
+impl Subset {
+    fn into_value(mut self) -> Value {
+        for list in [&mut self.ready, &mut self.not_ready] {
             list.sort_by_key(|address| address["ip"].as_str().unwrap_or_default().to_owned());
-            if !list.is_empty() {
-                subset[field] = std::mem::take(list).into();
-            }
         }
-        if !ports.is_empty() {
-            subset["ports"] = ports.into();
-        }
-        subset
-    };
-    groups.into_values().map(subset).collect()
+        let lists = [("addresses", self.ready), ("notReadyAddresses", self.not_ready), ("ports", self.ports)];
+        let shown = lists.into_iter().filter(|(_, list)| !list.is_empty());
+        Value::Object(shown.map(|(field, list)| (field.to_owned(), list.into())).collect())
+    }
 }

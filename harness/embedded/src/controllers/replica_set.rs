@@ -172,6 +172,40 @@ mod tests {
         Arc::new(pod)
     }
 
+    /// 50-deployments/522: the mark of a pod that could not be made stays until there are enough.
+    #[test]
+    fn a_failed_creation_is_marked() {
+        let store = Store::new();
+        let set = json!({
+            "metadata": {"name": "web", "namespace": "n"}, "status": {"replicas": 0},
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": {"spec": {}}},
+        });
+        let key = Key::of(&REPLICA_SET, &store.create(&REPLICA_SET, set).unwrap());
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        creation_failed(&store, &key, "no", now);
+        let failed = json!([{
+            "type": "ReplicaFailure", "status": "True", "lastTransitionTime": "2026-01-01T12:00:00Z",
+            "reason": "FailedCreate", "message": "no",
+        }]);
+        creation_failed(&store, &key, "still no", facts::seconds_after(now, 1));
+        assert_eq!(store.get(&key).unwrap()["status"]["conditions"], failed, "the first refusal stands");
+        let conditions = |pods: &[Arc<Value>]| {
+            let view = View { set: store.get(&key).unwrap(), pods: pods.to_vec() };
+            let written = reconcile(&view, now).into_iter().find_map(|action| match action {
+                Action::Replace { object, .. } => Some(object["status"]["conditions"].clone()),
+                _ => None,
+            });
+            written.unwrap()
+        };
+        assert_eq!(conditions(&[]), failed);
+        let child = pod("web-1", |pod| {
+            pod["metadata"]["labels"] = json!({"app": "web"});
+            pod["metadata"]["ownerReferences"] =
+                json!([facts::controller_reference(&REPLICA_SET, &store.get(&key).unwrap())]);
+        });
+        assert_eq!(conditions(&[child]), Value::Null);
+    }
+
     #[test]
     fn surplus_pods_go_in_order() {
         let pods = vec![

@@ -28,18 +28,23 @@ impl Revisions {
     /// # Errors
     /// What must be written first: a revision for a new template, or a new number for an old one
     /// that is wanted again.
-    pub(crate) fn of(set: &Value, mut all: Vec<Arc<Value>>, taken: &[Arc<Value>]) -> Result<Self, Action> {
+    pub(crate) fn of(set: &Value, mut all: Vec<Arc<Value>>, taken: &[Arc<Value>]) -> Result<Self, Box<Action>> {
         all.sort_by_key(|revision| (number(revision), object::name(revision).to_owned()));
         let data = data_of(set);
         let newest = all.last().map_or(0, |revision| number(revision));
         let Some(update) = all.iter().rfind(|revision| revision["data"] == data) else {
             let revision = new_revision(set, taken, data, newest + 1);
-            return Err(Action::Create { kind: &CONTROLLER_REVISION, object: revision, done: None, failed: None });
+            return Err(Box::new(Action::Create {
+                kind: &CONTROLLER_REVISION,
+                object: revision,
+                done: None,
+                failed: None,
+            }));
         };
         if number(update) < newest {
             let mut renumbered = Value::clone(update);
             renumbered["revision"] = (newest + 1).into();
-            return Err(Action::Replace { kind: &CONTROLLER_REVISION, object: renumbered, done: None });
+            return Err(Box::new(Action::Replace { kind: &CONTROLLER_REVISION, object: renumbered, done: None }));
         }
         let update = Arc::clone(update);
         let current = all.iter().find(|revision| set["status"]["currentRevision"] == object::name(revision));

@@ -63,7 +63,7 @@ pub(crate) fn reconcile(view: &View, now: Timestamp) -> Vec<Action> {
             actions
         }
         Err(_) if object::is_terminating(set) => Vec::new(),
-        Err(first) => vec![first],
+        Err(first) => vec![*first],
     }
 }
 
@@ -284,7 +284,6 @@ impl<'a> Look<'a> {
                 claim["metadata"]["labels"][key] = value.clone();
             }
         }
-        claim["status"] = json!({"phase": "Pending"});
         claim
     }
 

@@ -1,4 +1,4 @@
-//! The object of the one node, and the kubeconfig.
+//! The objects that are there from the start, and the kubeconfig.
 
 use std::net::Ipv4Addr;
 
@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::kinds;
 use crate::object;
+use crate::shape;
 use crate::status::Status;
 use crate::store::Store;
 
@@ -18,11 +19,17 @@ pub(crate) const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 245, 0, 1);
 /// The version of Kubernetes that is imitated.
 const VERSION: &str = "v1.36.2";
 
-/// Creates the node's object.
+/// Creates them: namespaces, the Service of the API server, the node.
 ///
 /// # Errors
 /// What the store says.
 pub(super) fn create(store: &Store) -> Result<(), Status> {
+    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        store.create(&kinds::NAMESPACE, namespace(name))?;
+    }
+    let mut service = kubernetes_service();
+    shape::fill_defaults(&kinds::SERVICE, &mut service);
+    store.create(&kinds::SERVICE, service)?;
     store.create(&kinds::NODE, node(&Machine::read())).map(|_| ())
 }
 
@@ -38,6 +45,28 @@ pub(super) fn kubeconfig(name: &str, port: u16, authority_pem: &str, token: &str
         }}],
         "users": [{"name": name, "user": {"token": token}}],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+    })
+}
+
+fn namespace(name: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+        "spec": {"finalizers": ["kubernetes"]},
+        "status": {"phase": "Active"},
+    })
+}
+
+/// Pods find `KUBERNETES_SERVICE_HOST` in their environment; nothing answers there.
+fn kubernetes_service() -> Value {
+    json!({
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"],
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": 6443}],
+        },
     })
 }
 

@@ -89,7 +89,7 @@ async fn start(
     cancel: &CancellationToken,
 ) -> Result<std::path::PathBuf, LaunchError> {
     let store = Store::new();
-    bootstrap::create(&store).map_err(|error| LaunchError::new(format!("create the node's object: {error}")))?;
+    bootstrap::create(&store).map_err(|error| LaunchError::new(format!("create the first objects: {error}")))?;
     let settings = Settings {
         dir: setup.dir.clone(),
         images: setup.images.clone(),

@@ -42,8 +42,10 @@ pub(super) struct Run {
     /// `gameday://` and 64 hexadecimal digits.
     pub(super) id: String,
     output: JoinSet<()>,
-    /// Its probes; they end with it.
-    pub(super) probes: JoinSet<()>,
+    /// Its startup and liveness probes; they end when it is told to end.
+    pub(super) health: JoinSet<()>,
+    /// Its readiness probe; it ends with the run.
+    pub(super) readiness: JoinSet<()>,
     /// What they say.
     verdicts: mpsc::Receiver<Verdict>,
     /// Opens the probes that wait for the start.
@@ -122,7 +124,10 @@ impl Run {
         let said = match timeout(START_DEADLINE, talk).await {
             Ok(said) => said.map_err(failed)?,
             Err(_) => {
-                return Err(format!("unable to start container process: not done after {} s", START_DEADLINE.as_secs()));
+                return Err(format!(
+                    "unable to start container process: not done after {} s",
+                    START_DEADLINE.as_secs()
+                ));
             }
         };
         let (first, rest) = said.split_once('\n').unwrap_or((&said, ""));
@@ -133,7 +138,8 @@ impl Run {
                 pid,
                 id: new_id(),
                 output,
-                probes: JoinSet::new(),
+                health: JoinSet::new(),
+                readiness: JoinSet::new(),
                 verdicts,
                 started: watch::Sender::new(false),
                 exceeded: Arc::new(AtomicBool::new(false)),
@@ -171,7 +177,8 @@ impl Run {
 
     /// Collects what a run leaves after its end: the rest of its output, its last words.
     pub(super) async fn finish(mut self, status: std::io::Result<ExitStatus>) -> Exit {
-        self.probes.shutdown().await;
+        self.health.shutdown().await;
+        self.readiness.shutdown().await;
         let drained = async { while self.output.join_next().await.is_some() {} };
         let _ = timeout(DRAIN_DEADLINE, drained).await;
         let code = match status {
@@ -188,7 +195,7 @@ fn command(settings: &Settings, sandbox: &Sandbox, spec: &Spec, stdin: UnixStrea
     let mut command = Command::new(tool(Tool::Nsenter)?);
     command.args(["--target", &sandbox.pid.as_raw_nonzero().to_string()]);
     command.args(["--user", "--net", "--uts", "--ipc", "--preserve-credentials"]).arg(tool(Tool::Unshare)?);
-    command.args(["--mount", "--pid", "--fork", "--kill-child=SIGKILL"]);
+    command.args(["--mount", "--pid"]);
     if (spec.user, spec.group) != (0, 0) {
         command.args(["--user", "--keep-caps"]);
         command.args([format!("--map-user={}", spec.user), format!("--map-group={}", spec.group)]);

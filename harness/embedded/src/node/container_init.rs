@@ -16,8 +16,11 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
+use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
+
+use super::{exit_code, give_up};
 
 /// Where the old root stands while the new one is furnished.
 const OLD_ROOT: &str = "/.host";
@@ -82,10 +85,23 @@ pub(super) struct Mount {
     pub(super) read_only: bool,
 }
 
-/// Takes a socket and a [`Spec`] from stdin, says `pid N` on the socket with the process id
-/// that the node agent sees, and becomes the command. An error goes the same way; success
-/// closes the socket. It is handed over because `unshare`, our parent, keeps stdin open.
-pub(crate) fn main() -> ExitCode {
+/// The process outside the new PID namespace, which takes effect for children only: waits
+/// for the inner one and passes its exit code on. (`unshare --fork` would lose signals.)
+pub(crate) fn outer() -> ExitCode {
+    let child = Command::new("/proc/self/exe").args(["embedded-cluster", "init-inner"]).spawn();
+    match child.and_then(|mut child| child.wait()) {
+        Ok(status) => exit_code(status),
+        Err(error) => give_up(&format!("start the container's first process: {error}")),
+    }
+}
+
+/// The process inside: takes a socket and a [`Spec`] from stdin, says `pid N` on the socket
+/// with the process id that the node agent sees, and becomes the command. An error goes the
+/// same way; success closes the socket. It is handed over because the outer process keeps
+/// stdin open.
+pub(crate) fn inner() -> ExitCode {
+    // Whoever ends the outer process means the container.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     let Ok(mut report) = take_report() else { return ExitCode::FAILURE };
     let error = match become_command(&mut report) {
         Ok(never) => match never {},
@@ -302,6 +318,11 @@ fn identify(spec: &Spec) -> String {
     let _ = fs::write("/etc/passwd", users);
     let _ = fs::write("/etc/group", with_group(&groups, spec.group));
     home
+}
+
+/// The home directory of a user, as the container's `/etc/passwd` has it.
+pub(super) fn home(user: u32) -> String {
+    with_user(&fs::read_to_string("/etc/passwd").unwrap_or_default(), user, 0).1
 }
 
 /// `/etc/passwd` with an entry for the user, and the home directory in it.

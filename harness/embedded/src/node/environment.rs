@@ -227,12 +227,8 @@ fn value_from(context: &Context<'_>, from: &Value) -> Result<Option<String>, Str
     if let Some(path) = from["fieldRef"]["fieldPath"].as_str() {
         return field(context, path).map(Some).ok_or_else(|| format!("unsupported fieldPath: {path}"));
     }
-    if let Some(resource) = from["resourceFieldRef"]["resource"].as_str() {
-        let divisor = from["resourceFieldRef"]["divisor"].as_str().unwrap_or_default();
-        let value = resource_field(context, resource).and_then(|value| quantity::divided(&value, divisor));
-        return value
-            .map(|value| Some(value.to_string()))
-            .ok_or_else(|| format!("unsupported container resource: {resource}"));
+    if from["resourceFieldRef"].is_object() {
+        return resource(context.store, context.container, &from["resourceFieldRef"]).map(Some);
     }
     Err("unsupported source of a variable's value".to_owned())
 }
@@ -301,18 +297,27 @@ fn all_of(map: &Value) -> String {
     rows.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("\n")
 }
 
-/// A limit or request of the container; what it does not set is what the node has.
-fn resource_field(context: &Context<'_>, resource: &str) -> Option<String> {
-    let (kind, name) = resource.split_once('.').filter(|(kind, _)| ["limits", "requests"].contains(kind))?;
-    let set = |kind: &str| context.container["resources"][kind][name].as_str().map(str::to_owned);
-    let of_node = || {
-        let (nodes, _) = context.store.list(&kinds::NODE, None);
-        nodes.first().and_then(|node| node["status"]["allocatable"][name].as_str().map(str::to_owned))
+/// A limit or request of a container, divided as asked; a limit that it does not set is what
+/// the node has.
+///
+/// # Errors
+/// A sentence where there is no such resource.
+pub(super) fn resource(store: &Store, container: &Value, reference: &Value) -> Result<String, String> {
+    let resource = reference["resource"].as_str().unwrap_or_default();
+    let value = || {
+        let (kind, name) = resource.split_once('.')?;
+        let set = |kind: &str| container["resources"][kind][name].as_str().map(str::to_owned);
+        let value = match kind {
+            "requests" => set("requests").or_else(|| set("limits")).unwrap_or_else(|| "0".to_owned()),
+            "limits" => set("limits").or_else(|| {
+                let (nodes, _) = store.list(&kinds::NODE, None);
+                nodes.first().and_then(|node| node["status"]["allocatable"][name].as_str().map(str::to_owned))
+            })?,
+            _ => return None,
+        };
+        quantity::divided(&value, reference["divisor"].as_str().unwrap_or_default())
     };
-    match kind {
-        "requests" => Some(set("requests").or_else(|| set("limits")).unwrap_or_else(|| "0".to_owned())),
-        _ => set("limits").or_else(of_node),
-    }
+    value().map(|value| value.to_string()).ok_or_else(|| format!("unsupported container resource: {resource}"))
 }
 
 #[cfg(test)]

@@ -3,18 +3,19 @@
 //! Two processes, because entering a PID namespace takes effect for children only: the
 //! outer one stays outside and passes the exit code (and a terminal's bytes) on.
 
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::thread::JoinHandle;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
-use rustix::pty::OpenptFlags;
 use rustix::thread::ThreadNameSpaceType;
 
-use super::container_init::{drop_privileges, exec};
-use super::{Live, give_up};
+use super::container_init::{drop_privileges, exec, home};
+use super::{Live, exit_code, give_up};
 
 /// What a shell says of a command that is not there.
 const NOT_FOUND: u8 = 127;
@@ -38,14 +39,13 @@ pub(crate) fn outer(arguments: &[&str]) -> ExitCode {
     let target = pid.parse().ok().and_then(Pid::from_raw);
     let Some(target) = target else { return give_up("join: the process id is invalid") };
     let terminal = match *mode {
-        "terminal" => match open_terminal(target) {
+        "terminal" => match Terminal::open(target) {
             Ok(terminal) => Some(terminal),
             Err(error) => return give_up(&format!("open a terminal in the container: {error}")),
         },
         _ => None,
     };
     let joined = rustix::process::pidfd_open(target, PidfdFlags::empty()).and_then(|descriptor| {
-        use std::os::fd::AsFd;
         rustix::thread::move_into_thread_name_spaces(descriptor.as_fd(), ThreadNameSpaceType::PROCESS_ID)
     });
     if let Err(error) = joined {
@@ -53,18 +53,14 @@ pub(crate) fn outer(arguments: &[&str]) -> ExitCode {
     }
     let mut command = Command::new("/proc/self/exe");
     command.args(["embedded-cluster", "join-inner", directory]);
-    command.arg(terminal.as_ref().map_or("", |(_, path)| path)).args(argv);
-    let status = match (command.spawn(), terminal) {
-        (Ok(mut child), Some((master, _))) => relay(&mut child, &master),
-        (Ok(mut child), None) => child.wait(),
-        (Err(error), _) => return give_up(&format!("join the container: {error}")),
-    };
+    command.arg(terminal.as_ref().map_or("", |terminal| &terminal.path)).args(argv);
+    let status = command.spawn().and_then(|mut child| child.wait());
+    if let Some(terminal) = terminal {
+        terminal.drain();
+    }
     match status {
-        Ok(status) => {
-            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-            ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
-        }
-        Err(error) => give_up(&format!("wait for the command: {error}")),
+        Ok(status) => exit_code(status),
+        Err(error) => give_up(&format!("run a command in the container: {error}")),
     }
 }
 
@@ -76,13 +72,12 @@ pub(crate) fn inner(arguments: &[&str]) -> ExitCode {
     }
     let environment: Vec<(String, String)> = std::env::vars().collect();
     let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
-    let error = exec(&argv, &environment, "/");
+    let error = exec(&argv, &environment, &home(rustix::process::getuid().as_raw()));
     eprintln!("{error}");
     ExitCode::from(if error.ends_with("permission denied") { NOT_RUNNABLE } else { NOT_FOUND })
 }
 
 fn enter(directory: &str, terminal: &str) -> rustix::io::Result<()> {
-    use std::os::fd::AsFd;
     let first = rustix::process::pidfd_open(Pid::INIT, PidfdFlags::empty())?;
     let all = ThreadNameSpaceType::USER
         | ThreadNameSpaceType::MOUNT
@@ -104,42 +99,45 @@ fn enter(directory: &str, terminal: &str) -> rustix::io::Result<()> {
     drop_privileges(rustix::process::getuid().as_raw())
 }
 
-type Terminal = (std::fs::File, String);
-
-/// A new terminal of the container's own.
-fn open_terminal(target: Pid) -> rustix::io::Result<Terminal> {
-    let path = format!("/proc/{}/root/dev/pts/ptmx", target.as_raw_nonzero());
-    let flags = OFlags::from_bits_retain(OpenptFlags::RDWR.bits() | OpenptFlags::NOCTTY.bits()) | OFlags::CLOEXEC;
-    let master = rustix::fs::open(path, flags, Mode::empty())?;
-    rustix::pty::unlockpt(&master)?;
-    let slave = rustix::pty::ptsname(&master, Vec::new())?;
-    let slave = slave.into_string().map_err(|_| rustix::io::Errno::ILSEQ)?;
-    Ok((std::fs::File::from(master), slave))
+/// A terminal of the container's own, whose bytes threads carry to and from our pipes.
+struct Terminal {
+    path: String,
+    /// Held so that the other side does not end before the command has opened it.
+    slave: OwnedFd,
+    output: JoinHandle<()>,
 }
 
-/// Carries bytes both ways until the command ends and its terminal is drained.
-fn relay(child: &mut std::process::Child, master: &std::fs::File) -> std::io::Result<std::process::ExitStatus> {
-    let (mut to_terminal, mut from_terminal) = (master.try_clone()?, master.try_clone()?);
-    // Ends with the process: reading stdin cannot be given up.
-    std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(length @ 1..) = std::io::stdin().read(&mut buffer) {
-            if to_terminal.write_all(&buffer[..length]).is_err() {
-                break;
-            }
+impl Terminal {
+    /// Opens it. Called before the PID namespace is joined: afterwards no thread can start.
+    fn open(target: Pid) -> std::io::Result<Self> {
+        let root = format!("/proc/{}/root", target.as_raw_nonzero());
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let master = rustix::fs::open(format!("{root}/dev/pts/ptmx"), flags, Mode::empty())?;
+        rustix::pty::unlockpt(&master)?;
+        let path = rustix::pty::ptsname(&master, Vec::new())?;
+        let path = path.into_string().map_err(std::io::Error::other)?;
+        let slave = rustix::fs::open(format!("{root}{path}"), flags, Mode::empty())?;
+        let mut to_terminal = File::from(master);
+        let mut from_terminal = to_terminal.try_clone()?;
+        // Ends with the process: reading stdin cannot be given up.
+        std::thread::spawn(move || carry(&mut std::io::stdin(), &mut to_terminal));
+        let output = std::thread::spawn(move || carry(&mut from_terminal, &mut std::io::stdout()));
+        Ok(Self { path, slave, output })
+    }
+
+    /// Waits until everything that was written has been carried out: the terminal answers
+    /// with an error once its last user is gone.
+    fn drain(self) {
+        drop(self.slave);
+        let _ = self.output.join();
+    }
+}
+
+fn carry(from: &mut impl Read, to: &mut impl Write) {
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..length]).and_then(|()| to.flush()).is_err() {
+            break;
         }
-    });
-    let output = std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        // The terminal answers with an error once its last user is gone.
-        while let Ok(length @ 1..) = from_terminal.read(&mut buffer) {
-            let mut out = std::io::stdout();
-            if out.write_all(&buffer[..length]).and_then(|()| out.flush()).is_err() {
-                break;
-            }
-        }
-    });
-    let status = child.wait();
-    let _ = output.join();
-    status
+    }
 }

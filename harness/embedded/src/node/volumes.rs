@@ -230,8 +230,14 @@ fn object_files(
 fn field_files(context: &Context<'_>, items: &Value, mode: u64, payload: &mut Payload) -> Result<(), String> {
     for item in items.as_array().into_iter().flatten() {
         let path = item["path"].as_str().unwrap_or_default();
-        let field = item["fieldRef"]["fieldPath"].as_str().unwrap_or_default();
-        let content = environment::field(context, field).ok_or_else(|| format!("unsupported fieldPath: {field}"))?;
+        let field = item["fieldRef"]["fieldPath"].as_str();
+        let content = match field {
+            Some(field) => {
+                environment::field(context, field).ok_or_else(|| format!("unsupported fieldPath: {field}"))?
+            }
+            // The pods here have one container, whatever name the item gives.
+            None => environment::resource(context.store, context.container, &item["resourceFieldRef"])?,
+        };
         let mode = item["mode"].as_u64().unwrap_or(mode);
         payload.insert(path.to_owned(), (content.into_bytes(), u32::try_from(mode & 0o777).unwrap_or(0o644)));
     }

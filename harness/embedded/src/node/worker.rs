@@ -348,6 +348,9 @@ impl Worker {
         let signal = self.image.as_ref().map_or("", |image| image.config.stop_signal.as_str());
         let plan = Plan::new(self.container(), signal, grace);
         let began = Instant::now();
+        if let Some(run) = &mut self.run {
+            run.health.shutdown().await;
+        }
         if let (Some(hook), Some(target)) = (plan.hook.clone(), self.target()) {
             let hook = termination::run_hook(hook, plan.grace, target, self.recorder.clone());
             tokio::pin!(hook);
@@ -378,7 +381,7 @@ impl Worker {
                 self.ended(status).await;
                 return true;
             }
-            // It is ending already, whatever these probes say.
+            // It is ending already, whatever these probes said just before.
             Happening::Verdict(Verdict { kind: ProbeKind::Startup | ProbeKind::Liveness, .. }) => {}
             other => {
                 self.take(other);

@@ -1,5 +1,7 @@
 //! The API server, asked over TLS on a loopback port as its clients ask it.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
 mod client;
 mod paging;
 mod pods;

@@ -184,9 +184,9 @@ async fn upgrades_are_refused_in_words() {
         ),
         ("p/exec?command=ls&stdout=true&container=zz", "websocket", "", 400, "container zz is not valid for pod p"),
         ("none/exec?command=ls&stdout=true", "websocket", "v5.channel.k8s.io", 404, "pods \"none\" not found"),
-        ("p/exec?command=ls&stdout=true", "websocket", "v9.channel.k8s.io", 403, "no common sub-protocol"),
+        ("p/portforward?ports=80", "websocket", "v9.channel.k8s.io", 403, "no common sub-protocol"),
         ("p/exec?command=ls&stdout=true", "websocket", "v5.channel.k8s.io", 500, "container not found (\"c\")"),
-        ("p/exec?command=ls&stdout=true", "SPDY/3.1", "", 400, "upgrade to spdy/3.1 is not supported"),
+        ("p/exec?command=ls&stdout=true", "SPDY/3.1", "", 500, "container not found (\"c\")"),
         ("p/portforward", "websocket", "SPDY/3.1+portforward.k8s.io", 403, "kubectl port-forward is not served"),
         ("p/portforward", "SPDY/3.1", "", 400, "kubectl port-forward is not served"),
     ] {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use embedded_cluster::object::Key;
+use embedded_cluster::store::Store;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use proptest::prelude::*;
@@ -131,11 +133,11 @@ async fn a_watch_ends_at_its_timeout_without_an_error() {
 async fn a_forgotten_version_is_an_error_event() {
     let mut server = started().await;
     let kind = &embedded_cluster::kinds::CONFIG_MAP;
-    let object = json!({"metadata": {"name": "busy", "namespace": "watched"}, "data": {"n": 0}});
+    let object = json!({"metadata": {"name": "busy", "namespace": "watched"}, "data": {"n": "new"}});
     server.store.create(kind, object).unwrap();
-    let key = embedded_cluster::object::Key::new(kind, "watched", "busy");
+    let key = Key::new(kind, "watched", "busy");
     for count in 0..=embedded_cluster::store::HISTORY_MAX {
-        server.store.update(&key, |object| Ok(object["data"]["n"] = (count + 1).into())).unwrap();
+        set(&server.store, &key, "n", &count.to_string());
     }
     let mut watch = Watch::open(&mut server, "&resourceVersion=1").await;
     let event = watch.next().await.unwrap();
@@ -172,6 +174,14 @@ async fn bad_starts_are_refused() {
     }
 }
 
+fn set(store: &Store, key: &Key, field: &str, data: &str) {
+    let change = |object: &mut Value| {
+        object["data"][field] = data.into();
+        Ok(())
+    };
+    store.update(key, change).unwrap();
+}
+
 /// What a test does to one of three objects.
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -185,13 +195,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Plays the steps on the store; the events that a watch from the beginning must show.
-fn play(store: &embedded_cluster::store::Store, steps: &[Step]) -> Vec<(u64, String)> {
+fn play(store: &Store, steps: &[Step]) -> Vec<(u64, String)> {
     let kind = &embedded_cluster::kinds::CONFIG_MAP;
     let mut events = Vec::new();
     for step in steps {
         let (Step::Write(index) | Step::Remove(index)) = *step;
         let name = format!("m{index}");
-        let key = embedded_cluster::object::Key::new(kind, "watched", &name);
+        let key = Key::new(kind, "watched", &name);
         // Never what was there before: a write without a change is no event.
         let data = store.version().to_string();
         let event = match (step, store.get(&key)) {
@@ -201,7 +211,7 @@ fn play(store: &embedded_cluster::store::Store, steps: &[Step]) -> Vec<(u64, Str
                 format!("ADDED {name} {data}")
             }
             (Step::Write(_), Some(_)) => {
-                store.update(&key, |object| Ok(object["data"]["a"] = data.as_str().into())).unwrap();
+                set(store, &key, "a", &data);
                 format!("MODIFIED {name} {data}")
             }
             (Step::Remove(_), Some(last)) => {

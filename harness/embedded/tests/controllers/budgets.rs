@@ -88,7 +88,8 @@ fn a_granted_eviction_that_never_comes_is_forgotten() {
 #[test]
 fn a_pod_gets_the_node() {
     let mut world = World::new(601);
-    let pod = |name: &str| json!({"metadata": {"name": name}, "spec": {"containers": []}, "status": {"phase": "Pending"}});
+    let pod =
+        |name: &str| json!({"metadata": {"name": name}, "spec": {"containers": []}, "status": {"phase": "Pending"}});
     let key = world.create(&POD, pod("p"));
     let mut gated = pod("gated");
     gated["spec"]["schedulingGates"] = json!([{"name": "wait"}]);
@@ -103,7 +104,10 @@ fn a_pod_gets_the_node() {
     });
     assert_eq!(scheduled["status"]["conditions"], json!([condition]));
     let event = world.list(&EVENT).iter().find(|event| event["involvedObject"]["name"] == "p").cloned().unwrap();
-    assert_eq!((&event["reason"], &event["message"]), (&json!("Scheduled"), &json!("Successfully assigned n/p to node")));
+    assert_eq!(
+        (&event["reason"], &event["message"]),
+        (&json!("Scheduled"), &json!("Successfully assigned n/p to node"))
+    );
     assert!(world.get(&gated)["spec"]["nodeName"].is_null());
     world.edit(&gated, |pod| pod["spec"]["schedulingGates"] = json!([]));
     world.step();

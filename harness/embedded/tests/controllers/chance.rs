@@ -43,7 +43,8 @@ fn chance() -> impl Strategy<Value = Chance> {
 
 fn happen(world: &mut World, key: &Key, event: &Chance) {
     let pods = world.list(&POD);
-    let pod = |index: usize| pods.get(index).filter(|pod| pod["status"]["phase"] == "Running").map(|pod| Key::of(&POD, pod));
+    let pod =
+        |index: usize| pods.get(index).filter(|pod| pod["status"]["phase"] == "Running").map(|pod| Key::of(&POD, pod));
     match event {
         Chance::Image(version) => world.edit(key, |object| {
             let image = if *version == 3 { "none".to_owned() } else { format!("v{version}") };
@@ -94,9 +95,8 @@ impl Limits {
                 Verb::Deleted => pods.remove(&uid),
                 _ => pods.insert(uid, Arc::clone(&change.object)),
             };
-            let tally = |wanted: fn(&Value) -> bool| {
-                i64::try_from(pods.values().filter(|pod| wanted(pod)).count()).unwrap()
-            };
+            let tally =
+                |wanted: fn(&Value) -> bool| i64::try_from(pods.values().filter(|pod| wanted(pod)).count()).unwrap();
             if change.verb == Verb::Added {
                 let (active, most) = (tally(is_active), desired + self.surge);
                 assert!(active <= most, "{active} pods where {most} are the most");
@@ -112,7 +112,8 @@ impl Limits {
 
 /// No object has an owner that is not there.
 fn check_owners(world: &World) {
-    let all: Vec<Arc<Value>> = kinds::ALL.iter().filter(|kind| **kind != &EVENT).flat_map(|kind| world.list(kind)).collect();
+    let all: Vec<Arc<Value>> =
+        kinds::ALL.iter().filter(|kind| **kind != &EVENT).flat_map(|kind| world.list(kind)).collect();
     let uids: BTreeSet<&str> = all.iter().map(|object| object::uid(object)).collect();
     for object in &all {
         for owner in object["metadata"]["ownerReferences"].as_array().into_iter().flatten() {

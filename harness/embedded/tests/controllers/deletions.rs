@@ -1,6 +1,8 @@
 //! Deletion: pods' grace, preconditions, finalizers, owners, namespaces (`60-pods`, `20-crud`, `90-gc`).
 
-use embedded_cluster::controllers::{DeleteOptions, Deleted, Propagation, check_namespace_open, delete_at, finish_deletion};
+use embedded_cluster::controllers::{
+    DeleteOptions, Deleted, Propagation, check_namespace_open, delete_at, finish_deletion,
+};
 use embedded_cluster::kinds::{CONFIG_MAP, DEPLOYMENT, ENDPOINTS, Kind, NAMESPACE, POD, SERVICE};
 use embedded_cluster::object::{self, Key};
 use embedded_cluster::store::Verb;
@@ -173,7 +175,8 @@ fn a_foreground_deletion_waits_for_what_blocks_it() {
     let owner = config_map(&mut world, "owner", &json!({}));
     let mut blocking = reference(&CONFIG_MAP, &world.get(&owner));
     blocking["blockOwnerDeletion"] = true.into();
-    let held = config_map(&mut world, "held", &json!({"ownerReferences": [blocking], "finalizers": ["example.com/hold"]}));
+    let held =
+        config_map(&mut world, "held", &json!({"ownerReferences": [blocking], "finalizers": ["example.com/hold"]}));
     let foreground = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
     world.delete(&owner, &foreground);
     world.step();
@@ -188,13 +191,19 @@ fn a_foreground_deletion_waits_for_what_blocks_it() {
 fn a_namespace_ends_its_pods_then_everything_then_itself() {
     let mut world = World::new(903);
     world.create(&DEPLOYMENT, deployment(1, "25%", "25%"));
-    world.create(&SERVICE, json!({"metadata": {"name": "s"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}));
+    world.create(
+        &SERVICE,
+        json!({"metadata": {"name": "s"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}),
+    );
     let held = config_map(&mut world, "held", &json!({"finalizers": ["example.com/hold"]}));
     world.settle();
     world.record_from_here();
     let namespace = Key::new(&NAMESPACE, "", NAMESPACE_NAME);
     let Deleted::Object(marked) = world.delete(&namespace, &DeleteOptions::default()) else { panic!("gone") };
-    assert_eq!((&marked["status"]["phase"], &marked["spec"]["finalizers"]), (&json!("Terminating"), &json!(["kubernetes"])));
+    assert_eq!(
+        (&marked["status"]["phase"], &marked["spec"]["finalizers"]),
+        (&json!("Terminating"), &json!(["kubernetes"]))
+    );
     let refused = check_namespace_open(&world.store, &Key::new(&CONFIG_MAP, NAMESPACE_NAME, "late")).unwrap_err();
     let message = format!(
         "configmaps \"late\" is forbidden: unable to create new content in namespace {NAMESPACE_NAME} because it is being \
@@ -219,13 +228,4 @@ fn a_namespace_ends_its_pods_then_everything_then_itself() {
     assert_eq!(world.get(&namespace), Value::Null);
     let added = world.changes().iter().filter(|change| change.verb == Verb::Added).count();
     assert_eq!(added, 0, "nothing new was made in it");
-}
-
-#[test]
-fn the_default_namespace_stays() {
-    let mut world = World::new(903);
-    let key = world.create(&NAMESPACE, json!({"metadata": {"name": "default"}}));
-    let status = delete_at(&world.store, &key, &DeleteOptions::default(), world.now).unwrap_err();
-    assert_eq!(status.code, 403);
-    assert_eq!(status.message, "namespaces \"default\" is forbidden: this namespace may not be deleted");
 }

@@ -27,10 +27,13 @@ fn pod(world: &mut World, name: &str, ports: Value) -> Key {
 
 /// A Service's slices as `ports: pod ready serving terminating, …`, with their generations.
 fn slices(world: &World, service: &str) -> Vec<String> {
-    let of_service = |slice: &&std::sync::Arc<Value>| slice["metadata"]["labels"]["kubernetes.io/service-name"] == service;
+    let of_service =
+        |slice: &&std::sync::Arc<Value>| slice["metadata"]["labels"]["kubernetes.io/service-name"] == service;
     let line = |slice: &std::sync::Arc<Value>| {
         let ports = match slice["ports"].as_array() {
-            Some(ports) => ports.iter().map(|port| format!("{}:{}", port["name"].as_str().unwrap(), port["port"])).collect(),
+            Some(ports) => {
+                ports.iter().map(|port| format!("{}:{}", port["name"].as_str().unwrap(), port["port"])).collect()
+            }
             None => vec!["null".to_owned()],
         };
         let endpoint = |endpoint: &Value| {
@@ -38,9 +41,9 @@ fn slices(world: &World, service: &str) -> Vec<String> {
             let (ready, serving, ending) = (flag("ready", 'r'), flag("serving", 's'), flag("terminating", 't'));
             format!("{} {ready}{serving}{ending}", endpoint["targetRef"]["name"].as_str().unwrap())
         };
-        let endpoints = slice["endpoints"].as_array().map_or("null".to_owned(), |all| {
-            all.iter().map(endpoint).collect::<Vec<_>>().join(", ")
-        });
+        let endpoints = slice["endpoints"]
+            .as_array()
+            .map_or("null".to_owned(), |all| all.iter().map(endpoint).collect::<Vec<_>>().join(", "));
         format!("{} {endpoints}", ports.join(","))
     };
     let mut lines: Vec<String> = world.list(&ENDPOINT_SLICE).iter().filter(of_service).map(line).collect();

@@ -208,9 +208,10 @@ fn scaling_down_takes_the_highest_ordinal_one_at_a_time() {
     world.settle();
     assert_eq!(comings_and_goings(&world), ["-db-2", "-db-1", "+db-1"], "705");
     let gone = world.changes_of(&POD).iter().position(|change| change.verb == Verb::Deleted).unwrap();
-    let next = world.changes_of(&POD).iter().position(|change| {
-        object::name(&change.object) == "db-1" && object::is_terminating(&change.object)
-    });
+    let next = world
+        .changes_of(&POD)
+        .iter()
+        .position(|change| object::name(&change.object) == "db-1" && object::is_terminating(&change.object));
     assert!(gone < next.unwrap(), "db-1 stays until db-2 is gone");
     assert!(matches!(world.delete(&db(), &DeleteOptions::default()), Deleted::Gone(_)));
     world.settle();
@@ -239,10 +240,8 @@ fn claims_are_made_bound_and_kept() {
     ]);
     assert_eq!(world.get(&pod(0))["spec"]["volumes"], volumes);
     let first = &world.events("statefulset-controller")[..2];
-    let expect = [
-        "Create Claim data-db-0 Pod db-0 in StatefulSet db success",
-        "Create Pod db-0 in StatefulSet db successful",
-    ];
+    let expect =
+        ["Create Claim data-db-0 Pod db-0 in StatefulSet db success", "Create Pod db-0 in StatefulSet db successful"];
     assert_eq!(first, expect);
     world.edit(&db(), |set| set["spec"]["replicas"] = 1.into());
     world.settle();

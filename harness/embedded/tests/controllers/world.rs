@@ -7,6 +7,7 @@ use std::sync::Arc;
 use embedded_cluster::controllers::{Controllers, DeleteOptions, Deleted, delete_at};
 use embedded_cluster::kinds::{DEPLOYMENT, EVENT, Kind, NAMESPACE, NODE, POD, REPLICA_SET};
 use embedded_cluster::object::{self, Key, format_timestamp};
+use embedded_cluster::shape;
 use embedded_cluster::store::{Change, Store, Verb};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -43,8 +44,7 @@ impl World {
         let controllers = Controllers::new(store.clone(), seed);
         let now = "2026-01-01T12:00:00Z".parse().unwrap();
         let pace = Pace { start: 1, end: 2 };
-        let mut world =
-            Self { store, now, pace, controllers, ages: HashMap::new(), next_address: 1, recorded_from: 0 };
+        let mut world = Self { store, now, pace, controllers, ages: HashMap::new(), next_address: 1, recorded_from: 0 };
         world.step();
         world.recorded_from = world.store.version();
         world
@@ -142,8 +142,8 @@ impl World {
             .update(key, |object| {
                 let before = object.clone();
                 change(object);
-                let annotated = key.kind == &DEPLOYMENT
-                    && before["metadata"]["annotations"] != object["metadata"]["annotations"];
+                let annotated =
+                    key.kind == &DEPLOYMENT && before["metadata"]["annotations"] != object["metadata"]["annotations"];
                 if key.kind.has_generation && (before["spec"] != object["spec"] || annotated) {
                     let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
                     object["metadata"]["generation"] = (generation + 1).into();
@@ -159,6 +159,7 @@ impl World {
         if kind.namespaced {
             object["metadata"]["namespace"] = NAMESPACE_NAME.into();
         }
+        shape::fill_defaults(kind, &mut object);
         let created = self.store.create(kind, object).unwrap();
         Key::of(kind, &created)
     }
@@ -201,8 +202,7 @@ impl World {
         let line = |change: &Change| {
             let message = change.object["message"].as_str().unwrap();
             let count = change.object["count"].as_i64().unwrap();
-            let message =
-                letters.iter().fold(message.to_owned(), |text, (name, letter)| text.replace(name, letter));
+            let message = letters.iter().fold(message.to_owned(), |text, (name, letter)| text.replace(name, letter));
             let message = message.replace("Scaled ", "").replace("replica set ", "");
             if count == 1 { message } else { format!("{message} x{count}") }
         };
@@ -251,8 +251,7 @@ impl World {
             format!("{reason} {available}").trim().to_owned()
         };
         let changes = self.changes_of(&DEPLOYMENT);
-        let mut lines: Vec<String> =
-            changes.iter().filter(|change| change.verb != Verb::Deleted).map(line).collect();
+        let mut lines: Vec<String> = changes.iter().filter(|change| change.verb != Verb::Deleted).map(line).collect();
         lines.dedup();
         lines
     }

@@ -172,7 +172,11 @@ mod tests {
         write!(file, "2026-01-01T00:00:01Z stdout F tw").unwrap();
         let ended = json!({"terminated": {"exitCode": 0}});
         writeln!(file, "o").unwrap();
-        store.update(&key, |pod| Ok(pod["status"]["containerStatuses"] = status(ended))).unwrap();
+        let end = |pod: &mut serde_json::Value| {
+            pod["status"]["containerStatuses"] = status(ended);
+            Ok(())
+        };
+        store.update(&key, end).unwrap();
         assert_eq!(reader.next().await.unwrap().unwrap(), "two\n");
         assert_eq!(reader.next().await.unwrap(), None);
     }

@@ -199,7 +199,8 @@ impl Worker {
         for kind in [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness] {
             if let Some(probe) = Probe::of(self.container(), kind) {
                 let (recorder, started) = (self.recorder.clone(), run.started.subscribe());
-                run.probes.spawn(prober::run(kind, probe, target.clone(), recorder, started, verdicts.clone()));
+                let set = if kind == ProbeKind::Readiness { &mut run.readiness } else { &mut run.health };
+                set.spawn(prober::run(kind, probe, target.clone(), recorder, started, verdicts.clone()));
             }
         }
         Ok(run)

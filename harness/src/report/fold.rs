@@ -1,0 +1,311 @@
+//! The fold of a run's events into its report.
+
+use crate::event::{ClusterFacts, ClusterKind, Ended, Event, Offset, RunFacts, StageResult, Subject, What};
+use crate::outcome::{CheckTally, FirstBad, LoadTotals, Outcome, Recovery, Slip, StepResult};
+use crate::scenario::plan::{BudgetFrom, CheckName, Plan, ScenarioId};
+use crate::verdict::{Exit, Verdict, judge};
+
+use super::{
+    BaselineReport, Interval, Judged, LoadReport, LoadSums, Millis, ProofReport, Report, RunVerdict, SamplingReport,
+    ScenarioReport, ScenarioVerdict, SlipReport, StageReport, StepReport, SymptomReport, words,
+};
+
+impl Report {
+    /// Folds all events of a run, in the order of the journal.
+    ///
+    /// A record without its last event is that of a run which did not come to its end, and is
+    /// reported so: it never passes.
+    #[must_use]
+    pub fn of(events: &[Event]) -> Self {
+        let mut fold = Fold::default();
+        for event in events {
+            fold.apply(event);
+        }
+        fold.report()
+    }
+}
+
+#[derive(Default)]
+struct Fold {
+    now: Offset,
+    run: Option<RunFacts>,
+    cluster: Option<ClusterFacts>,
+    stages: Vec<Stage>,
+    scenarios: Vec<Scenario>,
+    notes: Vec<String>,
+    heal_failed: Option<String>,
+    clean: Option<bool>,
+}
+
+struct Stage {
+    name: String,
+    from: Offset,
+    end: Option<(Offset, StageResult)>,
+    facts: Vec<String>,
+}
+
+struct Scenario {
+    plan: Plan,
+    outcome: Outcome,
+    /// Something was, or was about to be, broken, and is not known to be healed.
+    broken: bool,
+    heal_failed: Option<String>,
+}
+
+impl Fold {
+    fn apply(&mut self, event: &Event) {
+        self.now = self.now.max(event.at);
+        match &event.what {
+            What::RunStarted(facts) => self.run = Some((**facts).clone()),
+            What::ClusterReady(facts) => self.cluster = Some(facts.clone()),
+            What::StageStarted { stage } => self.stages.push(Stage::started(stage, event.at)),
+            What::StageFinished { stage, result, facts } => self.stage_finished(event.at, stage, result, facts),
+            What::ScenarioStarted(plan) => self.scenarios.push(Scenario::new(plan)),
+            What::Note { text } if event.scenario.is_none() => {
+                self.notes.push(text.clone());
+                return;
+            }
+            What::HealFailed { error } if event.scenario.is_none() => self.heal_failed = Some(error.clone()),
+            What::Healed { .. } if event.scenario.is_none() => self.heal_failed = None,
+            What::RunEnded { clean } => self.clean = Some(*clean),
+            _ => {}
+        }
+        match &event.scenario {
+            Some(id) => self.scenario(id).into_iter().for_each(|scenario| scenario.apply(event)),
+            // What concerns the whole run concerns the scenario that is under way.
+            None => self.scenarios.iter_mut().filter(|one| one.outcome.ended().is_none()).for_each(|scenario| {
+                scenario.apply(event);
+            }),
+        }
+    }
+
+    /// With repeats, the newest of the name.
+    fn scenario(&mut self, id: &ScenarioId) -> Option<&mut Scenario> {
+        self.scenarios.iter_mut().rev().find(|scenario| scenario.plan.id == *id)
+    }
+
+    fn stage_finished(&mut self, at: Offset, name: &str, result: &StageResult, facts: &[String]) {
+        let open = self.stages.iter().rposition(|stage| stage.name == name && stage.end.is_none());
+        let place = open.unwrap_or_else(|| {
+            self.stages.push(Stage::started(name, at));
+            self.stages.len() - 1
+        });
+        self.stages[place].end = Some((at, result.clone()));
+        self.stages[place].facts = facts.to_vec();
+    }
+
+    fn report(self) -> Report {
+        let now = self.now;
+        let mut report = Report {
+            verdict: RunVerdict { verdict: Exit::Pass, why: String::new() },
+            exit_code: 0,
+            reproduce: self.run.as_ref().map(reproduce),
+            rehearsed_or_measured: place(self.cluster.as_ref()),
+            run: self.run,
+            cluster: self.cluster,
+            took_ms: since_start(now),
+            stages: self.stages.into_iter().map(|stage| stage.report(now)).collect(),
+            scenarios: self.scenarios.into_iter().map(Scenario::report).collect(),
+            notes: self.notes,
+            heal_failed: self.heal_failed,
+            clean: self.clean,
+        };
+        let exit = report.exit();
+        report.exit_code = exit.code();
+        report.verdict = RunVerdict { verdict: exit, why: words::why(&report, exit) };
+        report
+    }
+}
+
+impl Stage {
+    fn started(name: &str, at: Offset) -> Self {
+        Self { name: name.to_owned(), from: at, end: None, facts: Vec::new() }
+    }
+
+    fn report(self, now: Offset) -> StageReport {
+        let (until, result) = self.end.map_or((now, None), |(at, result)| (at, Some(result)));
+        let took_ms = Millis::floor(until.since(self.from));
+        StageReport { stage: self.name, result, took_ms, facts: self.facts }
+    }
+}
+
+impl Scenario {
+    fn new(plan: &Plan) -> Self {
+        Self { plan: plan.clone(), outcome: Outcome::new(plan), broken: false, heal_failed: None }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match &event.what {
+            What::FaultPrepared { .. } | What::FaultSent => self.broken = true,
+            What::Healed { .. } => {
+                self.broken = false;
+                self.heal_failed = None;
+            }
+            What::HealFailed { error } => self.heal_failed = Some(error.clone()),
+            _ => {}
+        }
+        self.outcome.apply(event);
+    }
+
+    fn report(self) -> ScenarioReport {
+        let Self { plan, outcome, broken, heal_failed } = self;
+        let verdict = verdict(&judge(&plan, &outcome));
+        let recovery = outcome.recovery();
+        let recovery_ms = match recovery {
+            Recovery::Recovered { lower, upper, .. } => {
+                Some(Interval { lower: Millis::floor(lower), upper: Millis::ceil(upper) })
+            }
+            Recovery::NotYet | Recovery::Absorbed => None,
+        };
+        let fault_sent = outcome.fault_sent_at();
+        ScenarioReport {
+            verdict,
+            budget_ms: Millis::floor(plan.budget.max),
+            budget_from: plan.budget.from,
+            budget_source: plan.budget.source.clone(),
+            fault: words::fault(&plan.fault),
+            fault_sent_ms: fault_sent.map(since_start),
+            fault_failed: outcome.fault_failed().map(str::to_owned),
+            fault_proven: outcome.fault_time().is_some(),
+            fault_ms: outcome.fault_time().map(|(sent, proven)| [since_start(sent), since_start(proven)]),
+            proof: proof(&outcome),
+            symptom: outcome.first_bad().map(symptom),
+            symptom_ms: outcome.symptom().map(since_start),
+            detection_ms: outcome.symptom().zip(fault_sent).map(|(bad, sent)| Millis::ceil(bad.since(sent))),
+            recovery_ms,
+            absorbed: recovery == Recovery::Absorbed,
+            bad_for_at_least_ms: (recovery == Recovery::NotYet).then(|| bad_for(&plan, &outcome)).flatten(),
+            remedy: remedy(&plan, &outcome),
+            phases_ms: outcome.phases().into_iter().map(|(phase, took)| (phase, Millis::floor(took))).collect(),
+            sampling: outcome.checks().map(|(name, tally)| sampling(name, tally)).collect(),
+            slip: slip(outcome.slip()),
+            baseline: baseline(&outcome),
+            load: LoadReport { before: load(outcome.load().0), from_fault: load(outcome.load().1) },
+            healed: outcome.healed().map(<[String]>::to_vec),
+            heal_failed,
+            left_broken: broken,
+            notes: outcome.notes().to_vec(),
+            ended: outcome.ended().cloned(),
+            id: plan.id,
+            title: plan.title,
+            file: plan.file,
+            line: plan.line,
+            promise: plan.promise,
+            workload: plan.workload,
+        }
+    }
+}
+
+fn since_start(at: Offset) -> Millis {
+    Millis::floor(at.since(Offset::ZERO))
+}
+
+fn place(cluster: Option<&ClusterFacts>) -> String {
+    match cluster {
+        None => "no cluster was reached".to_owned(),
+        Some(facts) => match facts.kind {
+            ClusterKind::Embedded => "rehearsed on embedded".to_owned(),
+            ClusterKind::Kind | ClusterKind::Context => format!("measured on {}", facts.name),
+        },
+    }
+}
+
+/// The command with the seed that was drawn, where none was given.
+fn reproduce(facts: &RunFacts) -> String {
+    if facts.command.split_whitespace().any(|word| word == "--seed" || word.starts_with("--seed=")) {
+        facts.command.clone()
+    } else {
+        format!("{} --seed {}", facts.command, facts.seed)
+    }
+}
+
+fn verdict(verdict: &Verdict) -> ScenarioVerdict {
+    match verdict {
+        Verdict::Pass => ScenarioVerdict { verdict: Judged::Pass, why: None },
+        Verdict::Inconclusive { why } => ScenarioVerdict { verdict: Judged::Inconclusive, why: Some(why.clone()) },
+        Verdict::Fail { why } => ScenarioVerdict { verdict: Judged::Fail, why: Some(why.clone()) },
+    }
+}
+
+fn proof(outcome: &Outcome) -> Vec<ProofReport> {
+    let rules = outcome.proof().into_iter();
+    rules.map(|proven| ProofReport { rule: proven.rule, at_ms: proven.at.map(since_start) }).collect()
+}
+
+fn symptom(bad: &FirstBad) -> SymptomReport {
+    let subject = match &bad.subject {
+        Subject::Service => "service".to_owned(),
+        Subject::Pod { name, .. } => name.clone(),
+    };
+    SymptomReport { check: bad.check.0.clone(), subject, reason: bad.reason.clone() }
+}
+
+/// From the latest start the budget can have to the last bad sample.
+fn bad_for(plan: &Plan, outcome: &Outcome) -> Option<Millis> {
+    let start = match plan.budget.from {
+        BudgetFrom::Fault => outcome.fault_time()?.1,
+        BudgetFrom::Remedy => outcome.remedy_sent()?,
+    };
+    Some(Millis::floor(outcome.last_bad()?.since(start)))
+}
+
+fn remedy(plan: &Plan, outcome: &Outcome) -> Vec<StepReport> {
+    let steps = plan.remedy.iter().zip(outcome.steps()).enumerate();
+    steps
+        .map(|(place, (step, known))| StepReport {
+            command: step.command.to_string(),
+            expect: step.expect,
+            watch_ms: Millis::floor(step.watch),
+            sent_ms: known.sent.map(since_start),
+            recovered: match outcome.step_result(place) {
+                StepResult::NotSent | StepResult::Watching => None,
+                // Stopped early, nobody watched to the end.
+                StepResult::NotRecovered if matches!(outcome.ended(), Some(Ended::Cancelled)) => None,
+                StepResult::NotRecovered => Some(false),
+                StepResult::Recovered => Some(true),
+            },
+            output: known.output.clone(),
+            error: known.error.clone(),
+        })
+        .collect()
+}
+
+fn sampling(name: &CheckName, tally: &CheckTally) -> SamplingReport {
+    SamplingReport {
+        check: name.0.clone(),
+        interval_ms: Millis::floor(tally.interval),
+        slowed_by: tally.slowed_by.clone(),
+        good: tally.good,
+        bad: tally.bad,
+        missing: tally.missing,
+        missing_reason: tally.missing_reason.clone(),
+    }
+}
+
+fn slip(slip: Slip) -> SlipReport {
+    SlipReport { p50_ms: Millis::ceil(slip.p50), p99_ms: Millis::ceil(slip.p99), max_ms: Millis::ceil(slip.max) }
+}
+
+fn baseline(outcome: &Outcome) -> Option<BaselineReport> {
+    let known = outcome.baseline()?;
+    Some(BaselineReport {
+        quiet_requests: known.quiet_requests,
+        quiet_slow: known.quiet_slow,
+        sampled_requests: known.sampled_requests,
+        sampled_slow: known.sampled_slow,
+        slow_above_ms: Millis::floor(known.slow_above),
+        restarts: known.restarts,
+        effect: known.effect.clone(),
+    })
+}
+
+fn load(totals: &LoadTotals) -> LoadSums {
+    LoadSums {
+        seconds: totals.seconds,
+        requests_good: totals.requests_good,
+        requests_lost: totals.requests_lost,
+        sockets_lost: totals.sockets_lost,
+        sockets_open_max: totals.sockets_open_max,
+        latency_max_ms: Millis::ceil(totals.latency_max),
+    }
+}

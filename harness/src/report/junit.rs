@@ -1,0 +1,83 @@
+//! The report as JUnit XML, in the dialect that Jenkins reads.
+
+use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+
+use super::{Judged, Report, ScenarioReport, StageReport, words};
+use crate::event::StageResult;
+
+/// The report as JUnit XML: one test case a stage, one a scenario, and one for the end of the
+/// run. A broken promise is a failure, an inconclusive one an error.
+#[must_use]
+pub fn junit(report: &Report) -> String {
+    let mut stages = TestSuite::new("gameday.release");
+    stages.add_test_cases(report.stages.iter().map(stage));
+    let mut scenarios = TestSuite::new("gameday.scenarios");
+    scenarios.add_test_cases(report.scenarios.iter().map(|scenario| self::scenario(report, scenario)));
+    let mut end = TestSuite::new("gameday.run");
+    end.add_test_case(self::end(report));
+
+    let mut junit = quick_junit::Report::new("gameday");
+    junit.set_time(report.took_ms.duration());
+    for mut suite in [stages, scenarios, end] {
+        if !suite.test_cases.is_empty() {
+            let time = suite.test_cases.iter().filter_map(|case| case.time).sum();
+            suite.set_time(time);
+            junit.add_test_suite(suite);
+        }
+    }
+    junit.to_string().expect("memory takes every write, and all text is valid")
+}
+
+fn stage(stage: &StageReport) -> TestCase {
+    let says = words::stage_result(stage);
+    let status = match &stage.result {
+        Some(StageResult::Done) => TestCaseStatus::success(),
+        Some(StageResult::Failed { .. }) => not(NonSuccessKind::Failure, "failed", &says),
+        Some(StageResult::RolledBack { .. }) => not(NonSuccessKind::Failure, "rolled-back", &says),
+        Some(StageResult::RollbackFailed { .. }) => not(NonSuccessKind::Failure, "rollback-failed", &says),
+        Some(StageResult::Cancelled) => not(NonSuccessKind::Error, "cancelled", &says),
+        None => not(NonSuccessKind::Error, "unfinished", &says),
+    };
+    let mut case = TestCase::new(stage.stage.as_str(), status);
+    case.set_classname("gameday.release").set_time(stage.took_ms.duration());
+    if !stage.facts.is_empty() {
+        case.set_system_out(stage.facts.join("\n"));
+    }
+    case
+}
+
+fn scenario(report: &Report, scenario: &ScenarioReport) -> TestCase {
+    let says = words::because(scenario);
+    let status = match scenario.verdict.verdict {
+        Judged::Pass => TestCaseStatus::success(),
+        Judged::Inconclusive => not(NonSuccessKind::Error, "inconclusive", &says),
+        Judged::Fail => not(NonSuccessKind::Failure, "fail", &says),
+    };
+    let mut case = TestCase::new(scenario.id.0.as_str(), status);
+    case.set_classname("gameday.scenarios");
+    case.set_time(scenario.phases_ms.values().map(|took| took.duration()).sum());
+    let lines = words::details(scenario).into_iter().map(|(label, says)| format!("{label}: {says}"));
+    let lines: Vec<String> = [report.rehearsed_or_measured.clone()].into_iter().chain(lines).collect();
+    case.set_system_out(lines.join("\n"));
+    case
+}
+
+/// Whether the run came to its end and left nothing behind.
+fn end(report: &Report) -> TestCase {
+    let status = if report.is_unclean() {
+        not(NonSuccessKind::Error, "clean-up-incomplete", &report.verdict.why)
+    } else if report.clean.is_none() {
+        not(NonSuccessKind::Error, "unfinished", "the record of the run stops before its end")
+    } else {
+        TestCaseStatus::success()
+    };
+    let mut case = TestCase::new("came to its end and cleaned up", status);
+    case.set_classname("gameday.run");
+    case
+}
+
+fn not(kind: NonSuccessKind, what: &str, says: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(what).set_message(words::one_line(says));
+    status
+}

@@ -1,0 +1,157 @@
+//! The report as Markdown, for a step summary: GitHub takes 1 MiB and drops what is larger.
+
+use super::{Judged, Report, ScenarioReport, words};
+use crate::event::StageResult;
+
+/// Where whole sections are left out; the last one may go beyond by its own, bounded size.
+const BYTES_MAX: usize = 512 * 1024;
+/// The longest text of others in one cell or line.
+const TEXT_MAX: usize = 400;
+/// The most lines of one kind in one section.
+const LINES_MAX: usize = 100;
+
+/// The report as GitHub Markdown, well below 1 MiB however long the run's texts are.
+#[must_use]
+pub fn markdown(report: &Report) -> String {
+    let mut text = format!("# {} {}\n\n", sign(report), prose(&headline(report)));
+    text.push_str(&format!("{}\n\n", prose(&report.verdict.why)));
+    if let Some(command) = &report.reproduce {
+        text.push_str(&format!("Again: {}\n\n", code(command)));
+    }
+    let mut left_out = 0;
+    let sections = [scenarios(report), stages(report)].into_iter();
+    let sections = sections.chain(report.worst_first().into_iter().map(details)).chain([facts(report)]);
+    for section in sections {
+        if text.len() + section.len() > BYTES_MAX {
+            left_out += 1;
+        } else {
+            text.push_str(&section);
+        }
+    }
+    if left_out > 0 {
+        text.push_str(&format!("{left_out} sections are left out here; `report.json` has them all.\n"));
+    }
+    text
+}
+
+fn headline(report: &Report) -> String {
+    format!("{}, {}", words::of_exit(report.exit()).to_uppercase(), report.rehearsed_or_measured)
+}
+
+fn sign(report: &Report) -> &'static str {
+    use crate::verdict::Exit;
+    match report.exit() {
+        Exit::Pass => "✅",
+        Exit::Inconclusive | Exit::NothingSelected | Exit::Interrupted | Exit::Terminated => "❔",
+        _ => "❌",
+    }
+}
+
+fn sign_of(judged: Judged) -> &'static str {
+    match judged {
+        Judged::Pass => "✅ pass",
+        Judged::Inconclusive => "❔ inconclusive",
+        Judged::Fail => "❌ fail",
+    }
+}
+
+fn scenarios(report: &Report) -> String {
+    if report.scenarios.is_empty() {
+        return String::new();
+    }
+    let mut text = "| verdict | scenario | promise | source | budget | measured | detected after |\n\
+                    |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for scenario in report.worst_first().into_iter().take(LINES_MAX) {
+        let detection = scenario.detection_ms.map_or_else(|| "–".to_owned(), |detection| detection.to_string());
+        let cells = [
+            prose(&scenario.id.0),
+            prose(&scenario.promise.says),
+            prose(&scenario.budget_source),
+            words::budget(scenario),
+            words::measured(scenario),
+            detection,
+        ];
+        text.push_str(&format!("| {} | {} |\n", sign_of(scenario.verdict.verdict), cells.join(" | ")));
+    }
+    more(&mut text, report.scenarios.len());
+    text.push('\n');
+    text
+}
+
+fn stages(report: &Report) -> String {
+    if report.stages.is_empty() {
+        return String::new();
+    }
+    let mut text = "## Release\n\n| stage | result | took | facts |\n|---|---|---|---|\n".to_owned();
+    for stage in report.stages.iter().take(LINES_MAX) {
+        let sign = if stage.result == Some(StageResult::Done) { "✅" } else { "❌" };
+        let facts: Vec<String> = stage.facts.iter().take(10).map(|fact| prose(fact)).collect();
+        let result = prose(&words::stage_result(stage));
+        let cells = [prose(&stage.stage), format!("{sign} {result}"), stage.took_ms.to_string(), facts.join("<br>")];
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    more(&mut text, report.stages.len());
+    text.push('\n');
+    text
+}
+
+fn details(scenario: &ScenarioReport) -> String {
+    let open = if scenario.verdict.verdict == Judged::Pass { "" } else { " open" };
+    let title = prose(&format!("{}: {}", scenario.id, scenario.title));
+    let mut text = format!("<details{open}><summary>{} {title}</summary>\n\n", sign_of(scenario.verdict.verdict));
+    let lines = words::details(scenario);
+    for (label, says) in lines.iter().take(LINES_MAX) {
+        text.push_str(&format!("- {label}: {}\n", prose(says)));
+    }
+    more(&mut text, lines.len());
+    text.push_str("\n</details>\n\n");
+    text
+}
+
+fn facts(report: &Report) -> String {
+    let mut lines = Vec::new();
+    if let Some(run) = &report.run {
+        lines.push(format!("run {}, started {}, version {}", run.run, run.started, run.version));
+        lines.push(format!("profile {}", run.profile));
+        lines.extend(run.profile_changes.iter().map(|change| format!("changed by the profile: {change}")));
+    }
+    if let Some(cluster) = &report.cluster {
+        lines.push(format!("cluster {} {} at {}", cluster.name, cluster.version, cluster.server));
+        lines.push(format!("namespace {}", cluster.namespace));
+    }
+    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    let mut text = "## This run\n\n".to_owned();
+    lines.iter().take(LINES_MAX).for_each(|line| text.push_str(&format!("- {}\n", prose(line))));
+    more(&mut text, lines.len());
+    text
+}
+
+fn more(text: &mut String, lines: usize) {
+    if lines > LINES_MAX {
+        text.push_str(&format!("\n{} more are in `report.json`.\n", lines - LINES_MAX));
+    }
+}
+
+/// Text of others as text: on one line, and nothing in it is Markdown, HTML or a table's edge.
+fn prose(text: &str) -> String {
+    let mut escaped = String::new();
+    for one in words::shorten(text, TEXT_MAX).chars() {
+        match one {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' => escaped.extend(['\\', one]),
+            _ => escaped.push(one),
+        }
+    }
+    escaped
+}
+
+/// Text of others as code; its fence is longer than any in it.
+fn code(text: &str) -> String {
+    let line = words::shorten(text, TEXT_MAX);
+    let longest = line.split(|one| one != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    if longest == 0 { format!("{fence}{line}{fence}") } else { format!("{fence} {line} {fence}") }
+}

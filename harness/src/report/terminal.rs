@@ -1,0 +1,161 @@
+//! The report for a terminal: what is red comes first, the verdict stands last.
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
+
+use super::{Judged, Report, ScenarioReport, StageReport, words};
+use crate::event::StageResult;
+use crate::verdict::Exit;
+
+/// Columns that the table is laid out for.
+const WIDTH: u16 = 130;
+/// The longest text of others in one line.
+const TEXT_MAX: usize = 400;
+
+const BOLD: Style = Style::new().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const UNKNOWN: Style = AnsiColor::Yellow.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// The report as text with colour codes; a caller that must not show colours takes them out.
+#[must_use]
+pub fn terminal(report: &Report) -> String {
+    let mut text = String::new();
+    for line in head(report) {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    if !report.stages.is_empty() {
+        text.push('\n');
+        report.stages.iter().for_each(|stage| stage_lines(&mut text, stage));
+    }
+    if !report.scenarios.is_empty() {
+        text.push('\n');
+        text.push_str(&table(report));
+        report.worst_first().into_iter().for_each(|scenario| scenario_lines(&mut text, scenario));
+    }
+    for note in &report.notes {
+        text.push_str(&format!("\nnote: {}", words::shorten(note, TEXT_MAX)));
+    }
+    if !report.notes.is_empty() {
+        text.push('\n');
+    }
+    text.push('\n');
+    text.push_str(&tail(report));
+    text
+}
+
+fn head(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(run) = &report.run {
+        let started = format!("run {}, started {}, took {}", run.run, run.started, report.took_ms);
+        lines.push(format!("{} {started}", paint(BOLD, "Gameday")));
+        lines.push(format!("profile {}", words::one_line(&run.profile)));
+        lines.extend(run.profile_changes.iter().map(|change| format!("  {}", words::shorten(change, TEXT_MAX))));
+    }
+    lines.push(match &report.cluster {
+        Some(cluster) => format!(
+            "{}: {} at {}, namespace {}",
+            report.rehearsed_or_measured, cluster.version, cluster.server, cluster.namespace
+        ),
+        None => report.rehearsed_or_measured.clone(),
+    });
+    lines
+}
+
+fn stage_lines(text: &mut String, stage: &StageReport) {
+    let style = match &stage.result {
+        Some(StageResult::Done) => GOOD,
+        Some(StageResult::Cancelled) | None => UNKNOWN,
+        Some(StageResult::Failed { .. } | StageResult::RolledBack { .. } | StageResult::RollbackFailed { .. }) => BAD,
+    };
+    let result = words::shorten(&words::stage_result(stage), TEXT_MAX);
+    text.push_str(&format!("{}  {} ({})\n", paint(style, &words::one_line(&stage.stage)), result, stage.took_ms));
+    for fact in &stage.facts {
+        text.push_str(&format!("  {}\n", words::shorten(fact, TEXT_MAX)));
+    }
+}
+
+fn table(report: &Report) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_header(["verdict", "promise", "source", "budget", "measured", "detected after", "how"]);
+    for scenario in report.worst_first() {
+        let detection = scenario.detection_ms.map_or_else(|| "–".to_owned(), |detection| detection.to_string());
+        table.add_row([
+            words::judged(scenario.verdict.verdict).to_uppercase(),
+            words::shorten(&format!("{}: {}", scenario.id, scenario.promise.says), TEXT_MAX),
+            words::shorten(&scenario.budget_source, TEXT_MAX),
+            words::budget(scenario),
+            words::measured(scenario),
+            detection,
+            words::one_line(&report.rehearsed_or_measured),
+        ]);
+    }
+    if let Some(column) = table.column_mut(0) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(14)));
+    }
+    let lines: Vec<String> = table.trim_fmt().lines().map(paint_verdict).collect();
+    lines.join("\n") + "\n"
+}
+
+/// Colours count as width in a table, so its first word gets its colour afterwards.
+fn paint_verdict(line: &str) -> String {
+    for judged in [Judged::Pass, Judged::Inconclusive, Judged::Fail] {
+        let word = words::judged(judged).to_uppercase();
+        if let Some(rest) = line.trim_start().strip_prefix(&word) {
+            return format!(" {}{rest}", paint(style(judged), &word));
+        }
+    }
+    line.to_owned()
+}
+
+fn scenario_lines(text: &mut String, scenario: &ScenarioReport) {
+    let judged = scenario.verdict.verdict;
+    let word = paint(style(judged), &words::judged(judged).to_uppercase());
+    let title = paint(BOLD, &format!("{}: {}", scenario.id, words::one_line(&scenario.title)));
+    text.push_str(&format!("\n{word} {title}\n"));
+    for (label, says) in words::details(scenario) {
+        text.push_str(&format!("  {label:<9} {}\n", words::shorten(&says, TEXT_MAX)));
+    }
+}
+
+/// The verdict, measured against budget, and the command that does it again.
+fn tail(report: &Report) -> String {
+    let exit = report.exit();
+    let style = match exit {
+        Exit::Pass => GOOD,
+        Exit::Inconclusive | Exit::NothingSelected | Exit::Interrupted | Exit::Terminated => UNKNOWN,
+        Exit::GateFailed
+        | Exit::Usage
+        | Exit::CleanUpIncomplete
+        | Exit::Environment
+        | Exit::RolledBack
+        | Exit::RollbackFailed
+        | Exit::Bug => BAD,
+    };
+    let word = paint(style, &words::of_exit(exit).to_uppercase());
+    let why = words::shorten(&report.verdict.why, TEXT_MAX);
+    let mut text = format!("{word}: {why} ({}; exit code {})\n", report.rehearsed_or_measured, exit.code());
+    for scenario in report.worst_first() {
+        let word = paint(self::style(scenario.verdict.verdict), words::judged(scenario.verdict.verdict));
+        text.push_str(&format!("  {word} {}\n", words::shorten(&words::summary(scenario), TEXT_MAX)));
+    }
+    if let Some(command) = &report.reproduce {
+        text.push_str(&format!("Again: {}\n", words::one_line(command)));
+    }
+    text
+}
+
+fn style(judged: Judged) -> Style {
+    match judged {
+        Judged::Pass => GOOD,
+        Judged::Inconclusive => UNKNOWN,
+        Judged::Fail => BAD,
+    }
+}
+
+fn paint(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}

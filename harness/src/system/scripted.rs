@@ -1,1 +1,0 @@
-//! A scripted system in virtual time, for tests.

@@ -1,0 +1,181 @@
+//! What is so at a moment of the script: pure.
+
+use std::collections::BTreeSet;
+
+use super::{Mode, Operation, Outage, PodFate, Script, Until, Whom};
+use crate::event::{Offset, PodFacts, Subject};
+use crate::fault::{Fault, Receipt};
+use crate::scenario::plan::{Plan, WorkloadRef};
+
+/// One call that was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Called {
+    /// When.
+    pub at: Offset,
+    /// Which.
+    pub operation: Operation,
+    /// With which receipt, where it takes one.
+    pub receipt: Option<Receipt>,
+}
+
+/// The system, and what was done to it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct World {
+    pub(super) calls: Vec<Called>,
+    pub(super) broken: BTreeSet<String>,
+    pub(super) effect: Option<Offset>,
+    pub(super) steps: Vec<Offset>,
+    pub(super) healed: Option<Offset>,
+    workload: WorkloadRef,
+    victim: WorkloadRef,
+    pods: u32,
+    outages: Vec<Outage>,
+    fate: PodFate,
+}
+
+impl World {
+    pub(super) fn new(plan: &Plan, script: &Script) -> Self {
+        Self {
+            calls: Vec::new(),
+            broken: BTreeSet::new(),
+            effect: None,
+            steps: Vec::new(),
+            healed: None,
+            workload: plan.workload.clone(),
+            victim: victim(&plan.fault).clone(),
+            pods: script.pods,
+            outages: script.outages.clone(),
+            fate: script.pod,
+        }
+    }
+
+    /// When an outage begins; absent while the fault has no effect.
+    fn begin(&self, outage: &Outage) -> Option<Offset> {
+        Some(self.effect? + outage.from)
+    }
+
+    /// When an outage ends, where that is known.
+    pub(super) fn end(&self, outage: &Outage) -> Option<Offset> {
+        match outage.until {
+            Until::After(after) => Some(self.effect? + after),
+            Until::Step(step, after) => Some(*self.steps.get(step)? + after),
+            Until::Healed(after) => Some(self.healed? + after),
+        }
+    }
+
+    /// The outages that hold for someone at a time.
+    fn outages(&self, who: Whom, at: Offset) -> impl Iterator<Item = &Outage> {
+        self.outages.iter().filter(move |outage| {
+            let hits = outage.of == who || (outage.of == Whom::Workload && who != Whom::Redis);
+            let begun = self.begin(outage).is_some_and(|begin| begin <= at);
+            hits && begun && self.end(outage).is_none_or(|end| at < end)
+        })
+    }
+
+    /// Whether and how someone is down at a time.
+    pub(super) fn down(&self, who: Whom, at: Offset) -> Option<Mode> {
+        let modes: Vec<Mode> = self.outages(who, at).map(|outage| outage.mode).collect();
+        // Who refuses does not hang.
+        modes.iter().find(|mode| **mode == Mode::Refuses).or(modes.first()).copied()
+    }
+
+    /// When the next known end of an outage of someone is, after a time.
+    pub(super) fn next_end(&self, who: Whom, at: Offset) -> Option<Offset> {
+        self.outages(who, at).filter_map(|outage| self.end(outage)).min()
+    }
+
+    /// When the watch will show something new after a time.
+    pub(super) fn next_sight(&self, after: Offset) -> Option<Offset> {
+        self.fate_at().filter(|fate| *fate > after)
+    }
+
+    fn fate_at(&self) -> Option<Offset> {
+        match self.fate {
+            PodFate::Stays => None,
+            PodFate::Restarts(after) | PodFate::IsReplaced(after) => Some(self.effect? + after),
+        }
+    }
+
+    /// The pods as the API shows them at a time.
+    pub(super) fn pods(&self, at: Offset) -> Vec<PodFacts> {
+        let met = self.fate_at().is_some_and(|fate| fate <= at);
+        let mut pods: Vec<PodFacts> = (0..self.pods).map(|place| pod(&self.workload, place, 0)).collect();
+        if self.victim != self.workload {
+            pods.push(pod(&self.victim, 0, 0));
+        }
+        if let (true, Some(broken)) = (met, pods.iter_mut().find(|pod| pod.workload.as_ref() == Some(&self.victim))) {
+            match self.fate {
+                PodFate::Stays => {}
+                PodFate::Restarts(_) => {
+                    broken.restarts += 1;
+                    broken.container_ids = vec![format!("{}-again", broken.name)];
+                }
+                PodFate::IsReplaced(_) => *broken = pod(&self.victim, 0, 1),
+            }
+        }
+        pods
+    }
+
+    /// What the victim says who it is.
+    pub(super) fn run_id(&self, at: Offset) -> String {
+        let again = self.fate_at().is_some_and(|fate| fate <= at);
+        format!("run-{}", u8::from(again))
+    }
+}
+
+/// Who answers a look.
+pub(super) fn whom(subject: &Subject) -> Whom {
+    match subject {
+        Subject::Service => Whom::Service,
+        Subject::Pod { name, .. } => Whom::Pod(name.rsplit('-').next().and_then(|place| place.parse().ok()).unwrap_or(0)),
+    }
+}
+
+fn pod(workload: &WorkloadRef, place: u32, generation: u32) -> PodFacts {
+    let name = format!("{}-{place}", workload.name);
+    PodFacts {
+        uid: format!("uid-{name}-{generation}"),
+        workload: Some(workload.clone()),
+        phase: "Running".to_owned(),
+        ready: true,
+        terminating: false,
+        container_ids: vec![format!("{name}-{generation}")],
+        restarts: 0,
+        reason: None,
+        name,
+    }
+}
+
+fn victim(fault: &Fault) -> &WorkloadRef {
+    match fault {
+        Fault::PodSignal(signal) => &signal.of,
+        Fault::PodDelete(delete) => &delete.of,
+        Fault::Scale(scale) => &scale.workload,
+    }
+}
+
+/// What preparing a fault finds.
+pub(super) fn receipt(fault: &Fault) -> Receipt {
+    let namespace = "scripted".to_owned();
+    let pod = pod(victim(fault), 0, 0);
+    match fault {
+        Fault::PodSignal(signal) => Receipt::PodSignal {
+            namespace,
+            pod: pod.name,
+            uid: pod.uid,
+            container: "main".to_owned(),
+            container_id: pod.container_ids.concat(),
+            signal: signal.signal,
+            of: signal.of.clone(),
+        },
+        Fault::PodDelete(delete) => {
+            Receipt::PodDelete { namespace, pod: pod.name, uid: pod.uid, of: delete.of.clone() }
+        }
+        Fault::Scale(scale) => Receipt::Scale {
+            namespace,
+            workload: scale.workload.clone(),
+            replicas_before: 1,
+            replicas_fault: scale.replicas,
+        },
+    }
+}
