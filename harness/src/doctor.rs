@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use embedded_cluster::launch::preflight;
 
-use crate::config::{Config, Program};
+use crate::config::{Config, ConfigError, Program};
 use crate::image::{ImageError, host};
 use crate::pipeline::manifests;
 
@@ -26,7 +26,12 @@ pub fn examine(gate_file: &Path) -> Vec<Finding> {
             findings.extend(programs(&config));
             findings.push(disk(&config.root));
         }
-        Err(error) => findings.push(bad("gate.toml", &error.to_string(), "correct it at that place")),
+        Err(error @ ConfigError::Unreadable { .. }) => {
+            findings.push(bad("gate.toml", &error.to_string(), "run from the project's root"));
+        }
+        Err(error @ ConfigError::Invalid { .. }) => {
+            findings.push(bad("gate.toml", &error.to_string(), "correct it at that place"));
+        }
     }
     findings.extend(preflight());
     findings
@@ -34,7 +39,7 @@ pub fn examine(gate_file: &Path) -> Vec<Finding> {
 
 fn toolchain() -> Finding {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let hint = "install Rust from https://rustup.rs";
+    let hint = "install Rust with rustup; rust-toolchain.toml names the version";
     match Command::new(&cargo).arg("--version").stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => {
             good("toolchain", String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -1,1 +1,187 @@
-//! stub
+//! End-to-end tests: the program as a user runs it, against a real embedded cluster.
+//!
+//! Every test has a state directory, a run directory and, where it wants one, a cluster
+//! of its own, so tests run side by side and leave nothing behind.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A place of its own to run `xtask` in.
+#[derive(Debug)]
+pub struct Place {
+    directory: TempDir,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; -1 where a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Place {
+    /// A new one, removed with everything in it when dropped.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "it makes a directory")]
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a temporary directory can be made") }
+    }
+
+    /// `xtask` with these arguments, in the project's root, with this place's directories.
+    pub fn xtask<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(program());
+        command
+            .args(arguments)
+            .current_dir(project())
+            .env("XDG_STATE_HOME", self.directory.path().join("state"))
+            .env("GAMEDAY_RUNS", self.runs())
+            .env_remove("KUBECONFIG")
+            .env_remove("GITHUB_ACTIONS")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `xtask` to its end.
+    pub fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ended {
+        Ended::of(&mut self.xtask(arguments))
+    }
+
+    /// Where runs are kept.
+    #[must_use]
+    pub fn runs(&self) -> PathBuf {
+        self.directory.path().join("runs")
+    }
+
+    /// The directory of this place.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// `report.json` of the newest run.
+    ///
+    /// # Panics
+    /// Where there is none, or it is not JSON.
+    #[must_use]
+    pub fn report(&self) -> Value {
+        let path = self.runs().join("latest/report.json");
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        serde_json::from_str(&text).expect("the report is JSON")
+    }
+
+    /// Starts an embedded cluster in this place; stopped when the guard is dropped.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster<'_> {
+        self.run(["cluster", "up"]).expect_code(0);
+        Cluster { place: self }
+    }
+}
+
+/// An embedded cluster that runs until this is dropped.
+#[derive(Debug)]
+pub struct Cluster<'a> {
+    place: &'a Place,
+}
+
+impl Cluster<'_> {
+    /// `kubectl` against this cluster, if this machine has one.
+    #[must_use]
+    pub fn kubectl(&self) -> Option<Command> {
+        let found =
+            Command::new("kubectl").arg("version").arg("--client").output().is_ok_and(|out| out.status.success());
+        found.then(|| {
+            let mut command = Command::new("kubectl");
+            command.env("KUBECONFIG", self.kubeconfig()).stdin(Stdio::null());
+            command
+        })
+    }
+
+    /// The kubeconfig to reach it with.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.place.path().join("state/gameday/clusters/gameday/kubeconfig")
+    }
+}
+
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        let ended = self.place.run(["cluster", "down"]);
+        if !std::thread::panicking() {
+            ended.expect_code(0);
+        }
+    }
+}
+
+impl Ended {
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Insists on an exit code.
+    ///
+    /// # Panics
+    /// With everything the command said, where it is another one.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// The project's root.
+#[must_use]
+pub fn project() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The `xtask` program, built beside the tests.
+///
+/// # Panics
+/// Where it has not been built.
+#[must_use]
+pub fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own program");
+    let program = test.ancestors().nth(2).expect("a test lies in deps").join("xtask");
+    assert!(program.exists(), "{} is missing: `cargo build -p xtask` makes it", program.display());
+    program
+}
+
+/// Looks until `look` returns something, for at most `within`.
+///
+/// # Panics
+/// With what was last seen, when the time is over.
+#[track_caller]
+pub fn eventually<T>(within: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        match look() {
+            Ok(seen) => return seen,
+            Err(last) if Instant::now() > deadline => panic!("not within {within:?}; last seen: {last}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Ends a child with SIGKILL and reaps it.
+pub fn kill(child: &mut Child) {
+    child.kill().expect("the child is ours");
+    child.wait().expect("the child is ours");
+}

@@ -96,7 +96,7 @@ fn drop_oldest(store: &Store) {
     if surplus == 0 {
         return;
     }
-    events.sort_by_key(|event| last_seen(event));
+    events.sort_by_key(last_seen);
     for event in &events[..surplus] {
         store.remove(&Key::of(&EVENT, event));
     }

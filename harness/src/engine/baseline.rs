@@ -337,7 +337,11 @@ mod tests {
         check("a third is, with us: two rounds only warn", trial(2, |_, on, within| on && third(within)), "unsure");
         check("a third is, with us: three rounds tell", trial(3, |_, on, within| on && third(within)), "effect");
         check("a third is, without us", trial(3, |_, on, within| !on && third(within)), "clear");
-        check("a burst in one window with us", trial(2, |round, on, within| on && round == 0 && within < 1500), "unsure");
+        check(
+            "a burst in one window with us",
+            trial(2, |round, on, within| on && round == 0 && within < 1500),
+            "unsure",
+        );
         check("the same after three rounds", trial(3, |round, on, within| on && round == 0 && within < 1500), "unsure");
         check("the same after five", trial(5, |round, on, within| on && round == 0 && within < 1500), "clear");
         check("everything is, with us", trial(3, |_, on, _| on), "effect");

@@ -34,12 +34,12 @@ pub(super) fn begin<'a, S: System, K: Sink>(
 ) -> Pin<Box<dyn Future<Output = Returned> + Send + 'a>> {
     let receipt = || progress.receipt.clone().expect("a fault is prepared before it is kept, sent or healed");
     match call {
-        Call::Pods => {
-            Box::pin(async move { Returned::Pods(patiently(clock, bounds::CALL, || system.pods()).await) })
+        Call::Pods => Box::pin(async move { Returned::Pods(patiently(clock, bounds::CALL, || system.pods()).await) }),
+        Call::Prepare => {
+            Box::pin(
+                async move { Returned::Prepared(patiently(clock, bounds::CALL, || system.prepare(&plan.fault)).await) },
+            )
         }
-        Call::Prepare => Box::pin(async move {
-            Returned::Prepared(patiently(clock, bounds::CALL, || system.prepare(&plan.fault)).await)
-        }),
         Call::Keep => {
             let receipt = receipt();
             Box::pin(async move { Returned::Kept(patiently(clock, bounds::CALL, || system.keep(&receipt)).await) })

@@ -76,7 +76,12 @@ mod tests {
         Err(SystemError { message: "503".to_owned(), transient })
     }
 
-    async fn check(within: u64, answer: impl Fn(u32) -> Result<u32, SystemError>, expect: Result<u32, &str>, retries: u32) {
+    async fn check(
+        within: u64,
+        answer: impl Fn(u32) -> Result<u32, SystemError>,
+        expect: Result<u32, &str>,
+        retries: u32,
+    ) {
         let mut attempts = 0;
         let attempt = || {
             attempts += 1;

@@ -12,14 +12,14 @@ const SHOWN_MAX: usize = 10;
 pub fn annotations(report: &Report) -> String {
     let stages = report.stages.iter().filter(|stage| stage.result != Some(StageResult::Done)).map(|stage| {
         let title = format!("gameday: {}", stage.stage);
-        format!("::error title={}::{}\n", property(&title), data(&words::stage_result(stage)))
+        format!("::error title={}::{}\n", property(&title), data(&words::one_line(&words::stage_result(stage))))
     });
     let scenarios = report.worst_first().into_iter().filter(|scenario| scenario.verdict.verdict != Judged::Pass);
     let scenarios = scenarios.map(|scenario| {
         let title = format!("gameday: {} {}", scenario.id, words::judged(scenario.verdict.verdict));
         let place = format!("file={},line={}", property(&scenario.file), scenario.line);
         let says = format!("{}: {}", scenario.title, words::because(scenario));
-        format!("::error {place},title={}::{}\n", property(&title), data(&says))
+        format!("::error {place},title={}::{}\n", property(&title), data(&words::one_line(&says)))
     });
     let mut lines: Vec<String> = stages.chain(scenarios).collect();
     if lines.len() > SHOWN_MAX {

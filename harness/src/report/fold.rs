@@ -68,7 +68,27 @@ impl Fold {
             What::HealFailed { error } if event.scenario.is_none() => self.heal_failed = Some(error.clone()),
             What::Healed { .. } if event.scenario.is_none() => self.heal_failed = None,
             What::RunEnded { clean } => self.clean = Some(*clean),
-            _ => {}
+            // These are of a scenario.
+            What::PhaseEntered(_)
+            | What::Evidence { .. }
+            | What::PodSeen(_)
+            | What::PodGone { .. }
+            | What::SamplingAt { .. }
+            | What::Sample(_)
+            | What::BaselineCompared(_)
+            | What::Load(_)
+            | What::FaultPrepared { .. }
+            | What::FaultSent
+            | What::FaultDone
+            | What::FaultFailed { .. }
+            | What::StepSent { .. }
+            | What::StepDone { .. }
+            | What::StepFailed { .. }
+            | What::HealSent
+            | What::Healed { .. }
+            | What::HealFailed { .. }
+            | What::Note { .. }
+            | What::ScenarioEnded(_) => {}
         }
         match &event.scenario {
             Some(id) => self.scenario(id).into_iter().for_each(|scenario| scenario.apply(event)),
@@ -135,14 +155,13 @@ impl Scenario {
     }
 
     fn apply(&mut self, event: &Event) {
-        match &event.what {
-            What::FaultPrepared { .. } | What::FaultSent => self.broken = true,
-            What::Healed { .. } => {
-                self.broken = false;
-                self.heal_failed = None;
-            }
-            What::HealFailed { error } => self.heal_failed = Some(error.clone()),
-            _ => {}
+        if matches!(event.what, What::FaultPrepared { .. } | What::FaultSent) {
+            self.broken = true;
+        } else if matches!(event.what, What::Healed { .. }) {
+            self.broken = false;
+            self.heal_failed = None;
+        } else if let What::HealFailed { error } = &event.what {
+            self.heal_failed = Some(error.clone());
         }
         self.outcome.apply(event);
     }
@@ -234,8 +253,8 @@ fn proof(outcome: &Outcome) -> Vec<ProofReport> {
 
 fn symptom(bad: &FirstBad) -> SymptomReport {
     let subject = match &bad.subject {
-        Subject::Service => "service".to_owned(),
-        Subject::Pod { name, .. } => name.clone(),
+        Subject::Service => "the service".to_owned(),
+        Subject::Pod { name, .. } => format!("pod {name}"),
     };
     SymptomReport { check: bad.check.0.clone(), subject, reason: bad.reason.clone() }
 }

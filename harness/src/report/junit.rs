@@ -56,7 +56,8 @@ fn scenario(report: &Report, scenario: &ScenarioReport) -> TestCase {
     let mut case = TestCase::new(scenario.id.0.as_str(), status);
     case.set_classname("gameday.scenarios");
     case.set_time(scenario.phases_ms.values().map(|took| took.duration()).sum());
-    let lines = words::details(scenario).into_iter().map(|(label, says)| format!("{label}: {says}"));
+    let lines =
+        words::details(scenario).into_iter().map(|(label, says)| format!("{label}: {}", words::one_line(&says)));
     let lines: Vec<String> = [report.rehearsed_or_measured.clone()].into_iter().chain(lines).collect();
     case.set_system_out(lines.join("\n"));
     case

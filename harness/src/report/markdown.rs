@@ -39,11 +39,10 @@ fn headline(report: &Report) -> String {
 }
 
 fn sign(report: &Report) -> &'static str {
-    use crate::verdict::Exit;
-    match report.exit() {
-        Exit::Pass => "✅",
-        Exit::Inconclusive | Exit::NothingSelected | Exit::Interrupted | Exit::Terminated => "❔",
-        _ => "❌",
+    match words::colour(report.exit()) {
+        Judged::Pass => "✅",
+        Judged::Inconclusive => "❔",
+        Judged::Fail => "❌",
     }
 }
 
@@ -121,6 +120,9 @@ fn facts(report: &Report) -> String {
         lines.push(format!("namespace {}", cluster.namespace));
     }
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    if lines.is_empty() {
+        return String::new();
+    }
     let mut text = "## This run\n\n".to_owned();
     lines.iter().take(LINES_MAX).for_each(|line| text.push_str(&format!("- {}\n", prose(line))));
     more(&mut text, lines.len());

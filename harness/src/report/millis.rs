@@ -68,7 +68,7 @@ impl Unit {
     /// Three significant digits or so, whatever the size.
     fn of(micros: u64) -> Self {
         match micros {
-            0..10_000 if micros % 1_000 != 0 => Self { name: "ms", step: 10, steps: 100, decimals: 2 },
+            0..10_000 if !micros.is_multiple_of(1_000) => Self { name: "ms", step: 10, steps: 100, decimals: 2 },
             0..1_000_000 => Self { name: "ms", step: 1_000, steps: 1, decimals: 0 },
             1_000_000..100_000_000 => Self { name: "s", step: 10_000, steps: 100, decimals: 2 },
             _ => Self { name: "s", step: 100_000, steps: 10, decimals: 1 },

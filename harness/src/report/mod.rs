@@ -203,7 +203,7 @@ pub struct ProofReport {
 pub struct SymptomReport {
     /// Which check.
     pub check: String,
-    /// The pod's name, or `service`.
+    /// `pod NAME`, or `the service`.
     pub subject: String,
     /// What it saw.
     pub reason: String,

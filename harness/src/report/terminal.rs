@@ -5,7 +5,6 @@ use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 use super::{Judged, Report, ScenarioReport, StageReport, words};
 use crate::event::StageResult;
-use crate::verdict::Exit;
 
 /// Columns that the table is laid out for.
 const WIDTH: u16 = 130;
@@ -124,22 +123,11 @@ fn scenario_lines(text: &mut String, scenario: &ScenarioReport) {
 /// The verdict, measured against budget, and the command that does it again.
 fn tail(report: &Report) -> String {
     let exit = report.exit();
-    let style = match exit {
-        Exit::Pass => GOOD,
-        Exit::Inconclusive | Exit::NothingSelected | Exit::Interrupted | Exit::Terminated => UNKNOWN,
-        Exit::GateFailed
-        | Exit::Usage
-        | Exit::CleanUpIncomplete
-        | Exit::Environment
-        | Exit::RolledBack
-        | Exit::RollbackFailed
-        | Exit::Bug => BAD,
-    };
-    let word = paint(style, &words::of_exit(exit).to_uppercase());
+    let word = paint(style(words::colour(exit)), &words::of_exit(exit).to_uppercase());
     let why = words::shorten(&report.verdict.why, TEXT_MAX);
     let mut text = format!("{word}: {why} ({}; exit code {})\n", report.rehearsed_or_measured, exit.code());
     for scenario in report.worst_first() {
-        let word = paint(self::style(scenario.verdict.verdict), words::judged(scenario.verdict.verdict));
+        let word = paint(style(scenario.verdict.verdict), words::judged(scenario.verdict.verdict));
         text.push_str(&format!("  {word} {}\n", words::shorten(&words::summary(scenario), TEXT_MAX)));
     }
     if let Some(command) = &report.reproduce {

@@ -25,6 +25,21 @@ pub(super) fn of_exit(exit: Exit) -> &'static str {
     if exit == Exit::GateFailed { "fail" } else { exit.meaning() }
 }
 
+/// A run's judgement as one of three: what is green, what needs another look, and what is red.
+pub(super) fn colour(exit: Exit) -> Judged {
+    match exit {
+        Exit::Pass => Judged::Pass,
+        Exit::Inconclusive | Exit::NothingSelected | Exit::Interrupted | Exit::Terminated => Judged::Inconclusive,
+        Exit::GateFailed
+        | Exit::Usage
+        | Exit::CleanUpIncomplete
+        | Exit::Environment
+        | Exit::RolledBack
+        | Exit::RollbackFailed
+        | Exit::Bug => Judged::Fail,
+    }
+}
+
 /// The judgement of a run in one sentence.
 pub(super) fn why(report: &Report, exit: Exit) -> String {
     let scenarios = report.scenarios.len();
@@ -45,7 +60,11 @@ pub(super) fn why(report: &Report, exit: Exit) -> String {
         },
         Exit::NothingSelected => "nothing was run".to_owned(),
         Exit::CleanUpIncomplete => {
-            let error = heal_error(report).unwrap_or("the run left something behind");
+            let unknown = match report.clean {
+                None => "the record stops before the fault was healed",
+                Some(_) => "the run left something behind",
+            };
+            let error = heal_error(report).unwrap_or(unknown);
             format!("not everything that was broken or made is put right: {error}; run `cargo xtask heal`")
         }
         Exit::Environment | Exit::RollbackFailed | Exit::RolledBack => stages_that_failed(report),
@@ -95,7 +114,7 @@ pub(super) fn measured(scenario: &ScenarioReport) -> String {
         (Some(recovery), _) => Millis::range(recovery.lower, recovery.upper),
         (None, _) if scenario.absorbed => "not felt".to_owned(),
         (None, Some(bad)) => format!("not back after {}", bad.at_least()),
-        (None, None) => "nothing".to_owned(),
+        (None, None) => "not measured".to_owned(),
     }
 }
 
@@ -119,7 +138,7 @@ pub(super) fn because(scenario: &ScenarioReport) -> String {
 
 /// One scenario in one line, for the end of a report.
 pub(super) fn summary(scenario: &ScenarioReport) -> String {
-    let told = format!("{}: {} of {}", scenario.id, measured(scenario), budget(scenario));
+    let told = format!("{}: {}, budget {}", scenario.id, measured(scenario), budget(scenario));
     match &scenario.verdict.why {
         Some(why) => format!("{told}; {why}"),
         None => told,
@@ -160,7 +179,7 @@ pub(super) fn proof(proof: &ProofReport) -> String {
 pub(super) fn symptom(scenario: &ScenarioReport) -> String {
     match (&scenario.symptom, scenario.detection_ms) {
         (Some(symptom), Some(detection)) => {
-            format!("{detection} after the fault: `{}` of {} saw {}", symptom.check, symptom.subject, symptom.reason)
+            format!("{detection} after the fault: `{}` at {} saw {}", symptom.check, symptom.subject, symptom.reason)
         }
         _ => "no bad sample after the fault".to_owned(),
     }

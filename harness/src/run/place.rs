@@ -59,9 +59,8 @@ impl Place {
     pub async fn stand(&self, program: &Path, run: &str, seed: u64) -> Result<Standing, PlaceError> {
         match self {
             Self::Embedded { name, images, namespace } => {
-                if launch::find(name)?.is_some() {
-                    let selection = Selection::Embedded { name: name.clone() };
-                    return Standing::connect(selection, namespace, None).await;
+                if launch::find(name).is_some() {
+                    return Standing::find(self).await;
                 }
                 let own = launch::start(&Options {
                     program: program.to_owned(),
@@ -74,15 +73,28 @@ impl Place {
                 let selection = Selection::Embedded { name: own.name.clone() };
                 Standing::connect(selection, namespace, Some(own)).await
             }
-            Self::Context { kubeconfig, context, namespace } => {
-                let selection = Selection::Context { kubeconfig: kubeconfig.clone(), context: context.clone() };
-                Standing::connect(selection, namespace, None).await
-            }
+            Self::Context { .. } => Standing::find(self).await,
         }
     }
 }
 
 impl Standing {
+    /// Finds a cluster that stands already; never starts one.
+    ///
+    /// # Errors
+    /// [`PlaceError::Cluster`].
+    pub async fn find(place: &Place) -> Result<Self, PlaceError> {
+        match place {
+            Place::Embedded { name, namespace, .. } => {
+                Self::connect(Selection::Embedded { name: name.clone() }, namespace, None).await
+            }
+            Place::Context { kubeconfig, context, namespace } => {
+                let selection = Selection::Context { kubeconfig: kubeconfig.clone(), context: context.clone() };
+                Self::connect(selection, namespace, None).await
+            }
+        }
+    }
+
     async fn connect(selection: Selection, namespace: &str, own: Option<Running>) -> Result<Self, PlaceError> {
         let cluster = Cluster::connect(&selection, namespace).await?;
         Ok(Self { cluster, selection, own })
@@ -104,7 +116,7 @@ impl Standing {
     ///
     /// # Errors
     /// [`PlaceError::Launch`] where something of it is left.
-    pub async fn leave(self) -> Result<(), PlaceError> {
+    pub fn leave(self) -> Result<(), PlaceError> {
         if let Some(own) = self.own {
             launch::stop(&own.name)?;
         }

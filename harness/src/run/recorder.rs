@@ -10,7 +10,7 @@ use crate::journal::{self, Journal, JournalError};
 use crate::scenario::plan::ScenarioId;
 
 /// Shows events as they happen; it decides nothing.
-pub type Display<'a> = &'a mut dyn FnMut(&Event);
+pub type Display<'a> = &'a mut (dyn FnMut(&Event) + Send);
 
 /// An event could not be recorded; what it announces must not happen.
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,7 @@ use crate::support::*;
 
 #[tokio::test(start_paused = true)]
 async fn cancelling_at_any_phase_heals() {
-    let phases =
-        [Phase::Settling, Phase::Baseline, Phase::Steady, Phase::Fault, Phase::Remedy, Phase::Healing];
+    let phases = [Phase::Settling, Phase::Baseline, Phase::Steady, Phase::Fault, Phase::Remedy, Phase::Healing];
     for wanted in phases {
         let ran = run_with(remedy_plan(&[DELETE]), hung(0), |event, cancel| {
             if event.what == What::PhaseEntered(wanted) {
@@ -92,10 +91,15 @@ async fn a_record_that_fails_after_the_fault_is_healed_without_one() {
         Script { calls: [(Operation::Heal, behaviour)].into(), ..killed() }
     };
     for (then, healed) in [(Then::Works, true), (Then::Fails, false)] {
-        let ran = run_with(plan(), script(then), |event, _| {
-            if matches!(event.what, What::FaultDone) { Err(Refused) } else { Ok(()) }
-        })
-        .await;
+        let ran =
+            run_with(
+                plan(),
+                script(then),
+                |event, _| {
+                    if matches!(event.what, What::FaultDone) { Err(Refused) } else { Ok(()) }
+                },
+            )
+            .await;
         assert!(ran.called(Operation::Heal) > 0);
         assert_eq!(ran.system.broken().is_empty(), healed);
         let error = ran.result.as_ref().unwrap_err();

@@ -31,7 +31,8 @@ fn an_outage() -> impl Strategy<Value = Outage> {
 }
 
 fn a_behaviour() -> impl Strategy<Value = Behaviour> {
-    let then = prop_oneof![8 => Just(Then::Works), 1 => Just(Then::Fails), 1 => Just(Then::Hangs), 1 => Just(Then::Panics)];
+    let then =
+        prop_oneof![8 => Just(Then::Works), 1 => Just(Then::Fails), 1 => Just(Then::Hangs), 1 => Just(Then::Panics)];
     (0u32..4, then, a_time(3_000)).prop_map(|(weather, then, takes)| Behaviour { weather, then, takes })
 }
 

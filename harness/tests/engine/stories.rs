@@ -18,14 +18,7 @@ async fn a_redis_that_comes_back_is_a_pass() {
     assert!(lower <= truth && truth <= upper, "{truth:?} is not in {lower:?}..{upper:?}");
     assert_eq!(
         ran.phases(),
-        [
-            Phase::Settling,
-            Phase::Baseline,
-            Phase::Steady,
-            Phase::Fault,
-            Phase::Healing,
-            Phase::Settling
-        ]
+        [Phase::Settling, Phase::Baseline, Phase::Steady, Phase::Fault, Phase::Healing, Phase::Settling]
     );
     assert_eq!(ran.called(Operation::Heal), 1);
     assert!(ran.system.broken().is_empty());
@@ -161,14 +154,8 @@ async fn a_system_that_recovers_before_its_remedy_gets_none() {
 #[tokio::test(start_paused = true)]
 async fn weather_is_ridden_out_and_noted() {
     let weather = Behaviour { weather: 3, then: Then::Works, takes: millis(20) };
-    let all = [
-        Operation::Pods,
-        Operation::Prepare,
-        Operation::Keep,
-        Operation::Inject,
-        Operation::CarryOut,
-        Operation::Heal,
-    ];
+    let all =
+        [Operation::Pods, Operation::Prepare, Operation::Keep, Operation::Inject, Operation::CarryOut, Operation::Heal];
     let script = Script { calls: all.map(|operation| (operation, weather)).into(), ..hung(0) };
     let ran = run(remedy_plan(&[DELETE]), script).await;
     assert_eq!(ran.verdict(), Verdict::Pass);
@@ -239,7 +226,11 @@ async fn an_unsteady_system_is_not_broken() {
 async fn observing_that_ends_breaks_the_scenario() {
     let check = async |after: u64, then: Then, injected: bool| {
         let ran = run(plan(), Script { observing_ends: Some((millis(after), then)), ..killed() }).await;
-        assert!(matches!(ran.ended(), Ended::Broken { reason } if reason.contains("observing ended")), "{:?}", ran.ended());
+        assert!(
+            matches!(ran.ended(), Ended::Broken { reason } if reason.contains("observing ended")),
+            "{:?}",
+            ran.ended()
+        );
         assert_eq!(ran.called(Operation::Inject) > 0, injected, "{after} {then:?}");
         assert!(ran.system.broken().is_empty(), "{after} {then:?}");
         assert_eq!(ran.verdict().word(), "inconclusive", "{after} {then:?}");

@@ -234,4 +234,3 @@ pub(crate) fn interval(recovery: Recovery) -> (Duration, Duration) {
         other => panic!("{other:?} is no recovery"),
     }
 }
-

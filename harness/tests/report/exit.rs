@@ -15,7 +15,7 @@ fn check(name: &str, expect: Exit, events: &[Event]) {
     assert!(!report.verdict.why.is_empty(), "{name}");
 }
 
-fn scenarios(write: impl FnOnce(&mut Run)) -> Vec<Event> {
+fn scenarios(write: impl FnOnce(&mut Run) -> &mut Run) -> Vec<Event> {
     let mut run = Run::deployed();
     write(&mut run);
     run.over(200_000, true)
@@ -30,23 +30,20 @@ fn stage(name: &str, result: StageResult) -> Vec<Event> {
 
 #[test]
 fn of_scenarios() {
-    check("pass", Exit::Pass, &scenarios(|run| drop(run.pass(1_000))));
-    check("absorbed", Exit::Pass, &scenarios(|run| drop(run.absorbed(1_000))));
-    check("two steps", Exit::Pass, &scenarios(|run| drop(run.hung(1_000))));
-    check("fail", Exit::GateFailed, &scenarios(|run| drop(run.fail(1_000))));
-    check("no proof", Exit::Inconclusive, &scenarios(|run| drop(run.unproven(1_000))));
-    check("no proof before a pass", Exit::Inconclusive, &scenarios(|run| drop(run.unproven(1_000).pass(20_000))));
-    check("fail before no proof", Exit::GateFailed, &scenarios(|run| drop(run.fail(1_000).unproven(20_000))));
-    let broken =
-        |ended: Ended| scenarios(move |run| drop(run.broken(1_000, &plan("redis-lost/killed")).ended(3_000, ended)));
+    check("pass", Exit::Pass, &scenarios(|run| run.pass(1_000)));
+    check("absorbed", Exit::Pass, &scenarios(|run| run.absorbed(1_000)));
+    check("two steps", Exit::Pass, &scenarios(|run| run.hung(1_000)));
+    check("fail", Exit::GateFailed, &scenarios(|run| run.fail(1_000)));
+    check("no proof", Exit::Inconclusive, &scenarios(|run| run.unproven(1_000)));
+    check("no proof before a pass", Exit::Inconclusive, &scenarios(|run| run.unproven(1_000).pass(20_000)));
+    check("fail before no proof", Exit::GateFailed, &scenarios(|run| run.fail(1_000).unproven(20_000)));
+    let broken = |ended: Ended| scenarios(move |run| run.broken(1_000, &plan("redis-lost/killed")).ended(3_000, ended));
     check("broken", Exit::Inconclusive, &broken(Ended::Broken { reason: "no steady state".to_owned() }));
     check("cancelled", Exit::Interrupted, &broken(Ended::Cancelled));
     check(
         "cancelled after a fail",
         Exit::GateFailed,
-        &scenarios(|run| {
-            run.fail(1_000).broken(20_000, &plan("redis-lost/killed")).ended(22_000, Ended::Cancelled);
-        }),
+        &scenarios(|run| run.fail(1_000).broken(20_000, &plan("redis-lost/killed")).ended(22_000, Ended::Cancelled)),
     );
 }
 

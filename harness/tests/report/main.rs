@@ -61,7 +61,7 @@ fn all() -> Vec<(&'static str, Vec<Event>)> {
 fn every_form_of_every_run() {
     for (name, events) in all() {
         let report = Report::of(&events);
-        // Colours as tags that a person can read.
+        // Without the escape character itself, colours show and stay readable.
         let terminal = report::terminal(&report).replace('\u{1b}', "");
         insta::assert_snapshot!(format!("{name}-terminal"), terminal);
         insta::assert_snapshot!(format!("{name}-markdown"), report::markdown(&report));

@@ -104,7 +104,7 @@ impl Run {
 
     /// `ready` at pod `a` and `service`, each interval from `from` to before `until`.
     pub(crate) fn both(&mut self, from: u64, until: u64, seen: &Seen) -> &mut Self {
-        for sent in (from..until).step_by(usize::try_from(INTERVAL_MS).unwrap()) {
+        for sent in (from..until).step_by(usize::try_from(INTERVAL_MS).expect("it is small")) {
             self.look(sent, "ready", &of_pod("a"), seen.clone()).look(sent, "service", &Subject::Service, seen.clone());
         }
         self
@@ -291,7 +291,11 @@ pub(crate) fn plan(id: &str) -> Plan {
 /// Two remedy steps, of which the first is known not to help; the budget counts from it.
 pub(crate) fn hung() -> Plan {
     let plan = plan("redis-lost/hung");
-    let step = |text: &str, expect| Step { command: text.parse().unwrap(), expect, watch: Duration::from_secs(2) };
+    let step = |text: &str, expect| Step {
+        command: text.parse().expect("it is understood"),
+        expect,
+        watch: Duration::from_secs(2),
+    };
     Plan {
         fault: Fault::PodSignal(PodSignal { of: redis(), signal: Signal::Stop }),
         remedy: vec![

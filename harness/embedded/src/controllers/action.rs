@@ -68,7 +68,7 @@ impl Note {
     fn record(&self, store: &Store, name: &str, error: &str, now: Timestamp) {
         let message = self.message.replace("{name}", name).replace("{error}", error);
         let Self { component, severity, reason, .. } = *self;
-        let occurrence = Occurrence { component, severity, reason, message: &message };
+        let occurrence = Occurrence { component, host: None, field_path: None, severity, reason, message: &message };
         events::record_at(store, self.kind, &self.about, &occurrence, now);
     }
 }

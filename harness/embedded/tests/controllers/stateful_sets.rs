@@ -218,13 +218,37 @@ fn scaling_down_takes_the_highest_ordinal_one_at_a_time() {
     assert_eq!((world.list(&POD).len(), world.list(&CONTROLLER_REVISION).len()), (0, 0));
 }
 
-#[test]
-fn claims_are_made_bound_and_kept() {
-    let mut object = stateful_set(2);
+fn with_claims(replicas: i64) -> Value {
+    let mut object = stateful_set(replicas);
     object["spec"]["volumeClaimTemplates"] = json!([{
         "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
     }]);
+    object
+}
+
+/// 706: claims go with the pod that is scaled away, and with the set.
+#[test]
+fn claims_go_where_the_retention_policy_says_so() {
+    let mut object = with_claims(2);
+    object["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
+    let mut world = started(object);
+    let owner =
+        |world: &World, index: usize| world.list(&CLAIM)[index]["metadata"]["ownerReferences"][0]["kind"].clone();
+    assert_eq!([owner(&world, 0), owner(&world, 1)], ["StatefulSet", "StatefulSet"]);
+    world.edit(&db(), |set| set["spec"]["replicas"] = 1.into());
+    world.step();
+    assert_eq!([owner(&world, 0), owner(&world, 1)], ["StatefulSet", "Pod"]);
+    world.settle();
+    assert_eq!(world.names(&CLAIM), ["data-db-0"]);
+    world.delete(&db(), &DeleteOptions::default());
+    world.settle();
+    assert!(world.names(&CLAIM).is_empty() && world.names(&VOLUME).is_empty());
+}
+
+#[test]
+fn claims_are_made_bound_and_kept() {
+    let mut object = with_claims(2);
     object["spec"]["template"]["spec"]["volumes"] = json!([{"name": "tmp", "emptyDir": {}}]);
     let mut world = started(object);
     assert_eq!(world.names(&CLAIM), ["data-db-0", "data-db-1"], "706");

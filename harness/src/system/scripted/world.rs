@@ -127,7 +127,9 @@ impl World {
 pub(super) fn whom(subject: &Subject) -> Whom {
     match subject {
         Subject::Service => Whom::Service,
-        Subject::Pod { name, .. } => Whom::Pod(name.rsplit('-').next().and_then(|place| place.parse().ok()).unwrap_or(0)),
+        Subject::Pod { name, .. } => {
+            Whom::Pod(name.rsplit('-').next().and_then(|place| place.parse().ok()).unwrap_or(0))
+        }
     }
 }
 

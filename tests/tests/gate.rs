@@ -1,0 +1,100 @@
+//! The gate from source to verdict, and every way it must not be green.
+
+use gameday_tests::{Place, project};
+use serde_json::Value;
+
+const VARIANTS: [&str; 4] = ["redis-lost/killed", "redis-lost/deleted", "redis-lost/hung", "redis-lost/gone"];
+
+/// Verdict by scenario id, from `report.json`.
+fn verdicts(report: &Value) -> Vec<(String, String)> {
+    let scenarios = report["scenarios"].as_array().expect("the report lists scenarios");
+    scenarios
+        .iter()
+        .map(|one| (one["id"].as_str().unwrap().to_owned(), one["verdict"]["verdict"].as_str().unwrap().to_owned()))
+        .collect()
+}
+
+fn all(verdict: &str) -> Vec<(String, String)> {
+    VARIANTS.iter().map(|variant| ((*variant).to_owned(), verdict.to_owned())).collect()
+}
+
+#[test]
+fn the_gate_is_green_on_the_good_build_and_its_report_renders_again_the_same() {
+    let place = Place::new();
+    let ended = place.run(["gate"]).expect_code(0);
+    let report = place.report();
+    assert_eq!(verdicts(&report), all("pass"));
+    assert!(ended.stdout.contains("rehearsed on embedded"), "{}", ended.stdout);
+
+    for (format, file) in [("json", "report.json"), ("markdown", "report.md"), ("junit", "junit.xml")] {
+        let written = std::fs::read_to_string(place.runs().join("latest").join(file)).unwrap();
+        let again = place.run(["report", "latest", "--format", format]).expect_code(0).stdout;
+        assert_eq!(again.trim_end(), written.trim_end(), "{file}");
+    }
+
+    let hung = &report["scenarios"][2];
+    let steps = hung["remedy"].as_array().unwrap();
+    assert_eq!(steps.len(), 2, "the hung Redis has two remedy steps");
+    assert_eq!(steps[0]["recovered"], false, "a restart by rollout does not replace a pod that is not ready");
+    assert_eq!(steps[1]["recovered"], true);
+}
+
+/// The four variants in four processes, each with a cluster of its own: the budget is the
+/// runbook's, and waiting for it four times in a row would take five minutes.
+fn one_by_one(arguments: &[&str], expected_code: i32, expected_verdict: &str) -> Vec<Value> {
+    std::thread::scope(|scope| {
+        let runs = VARIANTS.map(|variant| {
+            scope.spawn(move || {
+                let place = Place::new();
+                let command: Vec<&str> = ["gate", variant].iter().chain(arguments).copied().collect();
+                place.run(command).expect_code(expected_code);
+                let report = place.report();
+                assert_eq!(verdicts(&report), [(variant.to_owned(), expected_verdict.to_owned())]);
+                report["scenarios"][0].clone()
+            })
+        });
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_build_that_never_reconnects_is_red_in_every_variant() {
+    for scenario in one_by_one(&["--build", "never-reconnects"], 1, "fail") {
+        assert!(scenario["fault-proven"] == true, "it is red because it did not recover: {scenario}");
+    }
+}
+
+#[test]
+fn a_fault_that_does_not_bite_is_inconclusive() {
+    let place = Place::new();
+    let scenarios = project().join("tests/scenarios/no-bite");
+    let ended = place.run(["gate", "--scenarios", scenarios.to_str().unwrap(), "--suite", "no-bite"]).expect_code(3);
+    let report = place.report();
+    let verdicts = verdicts(&report);
+    assert!(!verdicts.is_empty() && verdicts.iter().all(|(_, verdict)| verdict == "inconclusive"), "{verdicts:?}");
+    assert!(ended.stdout.contains("no proof"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_build_whose_health_check_is_costly_shows_our_own_effect_and_not_a_failure() {
+    let place = Place::new();
+    let ended = place.run(["gate", "redis-lost/killed", "--build", "costly-health"]).expect_code(3);
+    assert_eq!(verdicts(&place.report()), [(VARIANTS[0].to_owned(), "inconclusive".to_owned())]);
+    assert!(ended.stdout.contains("observer effect"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_release_that_never_gets_ready_is_rolled_back() {
+    for build in ["never-ready", "crash-loop"] {
+        let place = Place::new();
+        place.run(["gate", "redis-lost/killed", "--build", build]).expect_code(7);
+        assert_eq!(place.report()["scenarios"].as_array().map(Vec::len), Some(0), "a bad release is not rehearsed");
+    }
+}
+
+#[test]
+fn a_release_that_is_slow_to_start_is_not_rolled_back() {
+    let place = Place::new();
+    place.run(["gate", "redis-lost/deleted", "--build", "slow-start"]).expect_code(0);
+    assert_eq!(verdicts(&place.report()), [("redis-lost/deleted".to_owned(), "pass".to_owned())]);
+}

@@ -1,0 +1,208 @@
+//! `gate` and `run`: the main job.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use harness::config::Config;
+use harness::pipeline::manifests;
+use harness::report;
+use harness::run::place::{DEFAULT_NAME, Place, PlaceError};
+use harness::run::release::Release;
+use harness::run::{self, Finished, Request, RunError};
+use harness::verdict::Exit;
+
+use crate::display::Live;
+use crate::fail::Failure;
+use crate::release::IMAGES;
+use crate::scenario::Chosen;
+use crate::{Output, Shared, scenario, signals};
+
+/// Where run directories are made.
+pub(crate) const RUNS: &str = "target/gate";
+/// The suite of a gate where none is named.
+const SUITE: &str = "core";
+
+/// Which cluster.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Where {
+    /// Sort of cluster. The embedded one runs as long as this command, unless `cluster up`
+    /// started one.
+    #[arg(long, value_enum, default_value_t = Sort::Embedded, conflicts_with = "context")]
+    cluster: Sort,
+    /// A kubeconfig context instead.
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// The kubeconfig of that context; KUBECONFIG or ~/.kube/config where absent.
+    #[arg(long, value_name = "FILE", requires = "context")]
+    kubeconfig: Option<PathBuf>,
+    /// Name of the embedded cluster.
+    #[arg(long, default_value = DEFAULT_NAME)]
+    name: String,
+}
+
+/// Sort of cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sort {
+    /// Our own: no Docker, no root.
+    Embedded,
+}
+
+/// What both take.
+#[derive(Debug, clap::Args)]
+struct Rehearsal {
+    #[command(flatten)]
+    chosen: Chosen,
+    #[command(flatten)]
+    place: Where,
+    /// Overlay over the manifests: a profile of gate.toml, or `as-deployed`.
+    #[arg(long, default_value = "rehearsal")]
+    profile: String,
+    /// Seed of all randomness; the report's last line repeats it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where run directories are made.
+    #[arg(long, env = "GAMEDAY_RUNS", value_name = "DIRECTORY", default_value = RUNS)]
+    runs: PathBuf,
+}
+
+/// Build, push, install, roll out, smoke-test, rehearse, and give a verdict.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Gate {
+    #[command(flatten)]
+    rehearsal: Rehearsal,
+    /// A deliberately bad build of gate.toml, to see the gate go red.
+    #[arg(long, value_name = "NAME")]
+    build: Option<String>,
+}
+
+/// Rehearse scenarios against what is installed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    rehearsal: Rehearsal,
+}
+
+pub(crate) fn gate(command: &Gate, shared: &Shared) -> anyhow::Result<ExitCode> {
+    let config = scenario::config(&shared.config)?;
+    if let Some(build) = command.build.as_ref().filter(|build| !config.builds.contains_key(*build)) {
+        let known: Vec<_> = config.builds.keys().map(String::as_str).collect();
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("no build `{build}` in gate.toml: there are {}", known.join(", ")),
+        )
+        .into());
+    }
+    let release = Release {
+        profile: command.rehearsal.profile.clone(),
+        flaw: command.build.clone(),
+        images: std::path::absolute(IMAGES)?,
+    };
+    rehearse(&command.rehearsal, Some(release), config, shared)
+}
+
+pub(crate) fn run(command: &Run, shared: &Shared) -> anyhow::Result<ExitCode> {
+    let config = scenario::config(&shared.config)?;
+    rehearse(&command.rehearsal, None, config, shared)
+}
+
+impl Where {
+    /// The place that is meant.
+    pub(crate) fn place(&self, config: &Config) -> anyhow::Result<Place> {
+        let namespace = config.system.namespace.clone();
+        Ok(match &self.context {
+            Some(context) => {
+                Place::Context { kubeconfig: self.kubeconfig.clone(), context: context.clone(), namespace }
+            }
+            None => Place::Embedded { name: self.name.clone(), images: std::path::absolute(IMAGES)?, namespace },
+        })
+    }
+}
+
+fn rehearse(
+    rehearsal: &Rehearsal,
+    release: Option<Release>,
+    config: Config,
+    shared: &Shared,
+) -> anyhow::Result<ExitCode> {
+    let plans = rehearsal.chosen.plans(&config, release.is_some().then_some(SUITE))?;
+    let manifests = manifests::load(&config, &rehearsal.profile).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let request = Request {
+        place: rehearsal.place.place(&config)?,
+        release,
+        plans,
+        profile: rehearsal.profile.clone(),
+        profile_changes: manifests.profile_changes,
+        seed: rehearsal.seed.unwrap_or_else(|| u64::from(std::process::id())),
+        command: command_line(),
+        runs: rehearsal.runs.clone(),
+        program: std::env::current_exe()?,
+        config,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut live = Live::new(shared);
+    let (finished, signal) = runtime.block_on(async {
+        let (cancel, signal) = signals::cancelled_by_signals()?;
+        let finished = run::run(request, &mut |event| live.show(event), &cancel).await;
+        anyhow::Ok((finished, signal))
+    })?;
+    live.finish();
+    let finished = finished.map_err(failed)?;
+    print(&finished, shared)?;
+    let exit = match (finished.exit, signal.terminated()) {
+        (Exit::Interrupted, true) => Exit::Terminated,
+        (exit, _) => exit,
+    };
+    Ok(ExitCode::from(exit.code()))
+}
+
+fn print(finished: &Finished, shared: &Shared) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let report = &finished.report;
+    let text = match shared.output {
+        Output::Human => report::terminal(report),
+        Output::Json => report::json(report),
+    };
+    writeln!(anstream::stdout(), "{}", text.trim_end())?;
+    if std::env::var_os("GITHUB_ACTIONS").is_some() {
+        write!(std::io::stdout(), "{}", report::annotations(report))?;
+    }
+    if let Some(summary) = std::env::var_os("GITHUB_STEP_SUMMARY") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(summary)?;
+        file.write_all(report::markdown(report).as_bytes())?;
+    }
+    if !shared.quiet {
+        anstream::eprintln!("reports: {}", finished.directory.display());
+    }
+    Ok(())
+}
+
+/// The command line as a person types it. No argument of ours carries a secret.
+fn command_line() -> String {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", arguments.join(" "))
+}
+
+/// The exit code of a run that could not begin or be recorded.
+pub(crate) fn failed(error: RunError) -> Failure {
+    let doctor = "`cargo xtask doctor` says what this machine lacks";
+    match &error {
+        RunError::Heal(_) => {
+            Failure::new(Exit::CleanUpIncomplete, &error).hint("run `cargo xtask heal` when the cluster answers")
+        }
+        RunError::Busy { .. } => Failure::new(Exit::Environment, &error).hint("wait until it ends"),
+        RunError::Place(PlaceError::Launch(_)) => Failure::new(Exit::Environment, &error).hint(doctor),
+        RunError::Place(PlaceError::Cluster(_)) => Failure::new(Exit::Environment, &error)
+            .hint("check --context and --kubeconfig, or use the embedded cluster"),
+        RunError::Directory { .. } | RunError::Record(_) | RunError::Report(_) => {
+            Failure::new(Exit::Environment, chain(&error))
+                .hint("check space and permissions there, or name another place with --runs")
+        }
+        RunError::Guardian(_) => Failure::new(Exit::Environment, chain(&error)),
+    }
+}
+
+/// An error with its sources, which messages of this project leave to the edge.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(Some(error), |error| error.source());
+    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,165 @@
+//! `build`, `push`, `deploy`, `rollback` and `smoke`: the release, step by step.
+
+use std::process::ExitCode;
+
+use harness::config::{Config, Release};
+use harness::event::{Event, What};
+use harness::pipeline::{self, BuiltRelease, DeployError, DeployOptions, Variant};
+use harness::run::place::Standing;
+use harness::verdict::Exit;
+use tokio_util::sync::CancellationToken;
+
+use crate::display::Live;
+use crate::fail::Failure;
+use crate::gate::Where;
+use crate::{Shared, scenario, signals};
+
+/// The OCI layout that the embedded cluster pulls from.
+pub(crate) const IMAGES: &str = "target/gate/images";
+
+/// Build the images of the system.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Build {
+    /// A deliberately bad build of gate.toml.
+    #[arg(long = "build", value_name = "NAME")]
+    flaw: Option<String>,
+    /// The previous release instead.
+    #[arg(long, conflicts_with = "flaw")]
+    previous: bool,
+}
+
+/// Roll the built release out, and back if it is bad.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Deploy {
+    #[command(flatten)]
+    build: Build,
+    #[command(flatten)]
+    place: Where,
+    /// Overlay over the manifests: a profile of gate.toml, or `as-deployed`.
+    #[arg(long, default_value = "rehearsal")]
+    profile: String,
+}
+
+/// Go back to an earlier revision.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rollback {
+    #[command(flatten)]
+    place: Where,
+    /// The revision, as `kubectl rollout history` numbers it; the one before where absent.
+    #[arg(long, value_name = "N")]
+    to_revision: Option<i64>,
+}
+
+/// Check that the installed release answers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Smoke {
+    #[command(flatten)]
+    place: Where,
+    /// Only the quick checks.
+    #[arg(long)]
+    quick: bool,
+}
+
+pub(crate) fn build(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode> {
+    with_stages(shared, async |config, cancel, sink| built(command, config, cancel, sink).await.map(drop))
+}
+
+pub(crate) fn push(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode> {
+    with_stages(shared, async |config, cancel, sink| pushed(command, config, cancel, sink).await.map(drop))
+}
+
+pub(crate) fn deploy(command: &Deploy, shared: &Shared) -> anyhow::Result<ExitCode> {
+    with_stages(shared, async |config, cancel, sink| {
+        let release = pushed(&command.build, config, cancel, sink).await?;
+        let standing = standing(&command.place, config).await?;
+        let cluster = standing.cluster();
+        let options = DeployOptions { stage: "deploy", profile: &command.profile, run: "none" };
+        let deployed = pipeline::deploy(config, cluster, &release, options, cancel, sink).await;
+        deployed.map_err(|error| Failure::new(exit_of(&error), error))
+    })
+}
+
+pub(crate) fn rollback(command: &Rollback, shared: &Shared) -> anyhow::Result<ExitCode> {
+    with_stages(shared, async |config, cancel, sink| {
+        let standing = standing(&command.place, config).await?;
+        let rolled = pipeline::rollback(config, standing.cluster(), command.to_revision, cancel, sink).await;
+        rolled.map(drop).map_err(|error| Failure::new(Exit::RollbackFailed, error))
+    })
+}
+
+pub(crate) fn smoke(command: &Smoke, shared: &Shared) -> anyhow::Result<ExitCode> {
+    with_stages(shared, async |config, cancel, sink| {
+        let standing = standing(&command.place, config).await?;
+        let version = config.release_version(Release::Current).to_owned();
+        let asked = pipeline::smoke(config, standing.cluster(), &version, command.quick, cancel, sink).await;
+        asked.map(drop).map_err(|error| Failure::new(Exit::GateFailed, error))
+    })
+}
+
+fn exit_of(error: &DeployError) -> Exit {
+    match error {
+        DeployError::Manifest(_) => Exit::Usage,
+        DeployError::Refused(_) | DeployError::Unserved { .. } | DeployError::Api(_) | DeployError::Blind { .. } => {
+            Exit::Environment
+        }
+        DeployError::RolledBack { .. } => Exit::RolledBack,
+        DeployError::RollbackFailed { .. } | DeployError::BadFirstInstall { .. } => Exit::RollbackFailed,
+        DeployError::Cancelled => Exit::Interrupted,
+    }
+}
+
+async fn built(
+    command: &Build,
+    config: &Config,
+    cancel: &CancellationToken,
+    sink: pipeline::Sink<'_>,
+) -> Result<BuiltRelease, Failure> {
+    let variant = match (&command.flaw, command.previous) {
+        (Some(flaw), _) => Variant::flawed(flaw),
+        (None, true) => Variant::previous(),
+        (None, false) => Variant::current(),
+    };
+    let built = pipeline::build(config, &[variant], cancel, sink).await;
+    let built = built.map_err(|error| Failure::new(Exit::GateFailed, error))?;
+    built.into_iter().next().ok_or_else(|| Failure::new(Exit::Bug, "nothing was built"))
+}
+
+async fn pushed(
+    command: &Build,
+    config: &Config,
+    cancel: &CancellationToken,
+    sink: pipeline::Sink<'_>,
+) -> Result<BuiltRelease, Failure> {
+    let release = built(command, config, cancel, sink).await?;
+    let images = std::path::absolute(IMAGES).map_err(|error| Failure::new(Exit::Environment, error))?;
+    let pushed = pipeline::push(config, std::slice::from_ref(&release), &images, cancel, sink).await;
+    pushed.map_err(|error| Failure::new(Exit::Environment, error))?;
+    Ok(release)
+}
+
+/// A cluster that stands already: a release on a cluster that ends with the command is of no use.
+async fn standing(place: &Where, config: &Config) -> Result<Standing, Failure> {
+    let place = place.place(config).map_err(|error| Failure::new(Exit::Environment, error))?;
+    Standing::find(&place).await.map_err(|error| {
+        Failure::new(Exit::Environment, error).hint("`cargo xtask cluster up` starts the embedded cluster")
+    })
+}
+
+/// Runs stages with the live display and signals around them.
+fn with_stages(
+    shared: &Shared,
+    work: impl AsyncFnOnce(&Config, &CancellationToken, pipeline::Sink<'_>) -> Result<(), Failure>,
+) -> anyhow::Result<ExitCode> {
+    let config = scenario::config(&shared.config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let clock = harness::clock::RunClock::start();
+    let mut live = Live::new(shared);
+    let worked = runtime.block_on(async {
+        let (cancel, _signal) = signals::cancelled_by_signals()?;
+        let mut sink = |what: What| live.show(&Event { at: clock.now(), scenario: None, what });
+        anyhow::Ok(work(&config, &cancel, &mut sink).await)
+    })?;
+    live.finish();
+    worked?;
+    Ok(ExitCode::SUCCESS)
+}

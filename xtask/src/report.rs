@@ -1,0 +1,72 @@
+//! `report`: render a run's reports again from its journal, without a cluster.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use harness::event::Event;
+use harness::journal;
+use harness::report;
+use harness::verdict::Exit;
+
+use crate::fail::Failure;
+use crate::{Output, Shared};
+
+/// Render a run's reports again from its journal.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    /// The run's id, or a journal file.
+    #[arg(default_value = "latest")]
+    run: String,
+    /// Where run directories are.
+    #[arg(long, env = "GAMEDAY_RUNS", value_name = "DIRECTORY", default_value = crate::gate::RUNS)]
+    runs: PathBuf,
+    /// Which form.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+/// Forms of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people, on a terminal.
+    Terminal,
+    /// As `report.json`.
+    Json,
+    /// As `report.md`.
+    Markdown,
+    /// As `junit.xml`.
+    Junit,
+}
+
+pub(crate) fn report(command: &Report, shared: &Shared) -> anyhow::Result<ExitCode> {
+    let given = PathBuf::from(&command.run);
+    let path = if given.is_file() { given } else { command.runs.join(&command.run).join("journal.ndjson") };
+    if !path.is_file() {
+        let failure = Failure::new(Exit::Usage, format!("no run `{}`: there is no `{}`", command.run, path.display()));
+        return Err(failure
+            .hint("`cargo xtask report` renders the newest run; give a run id or a journal file")
+            .into());
+    }
+    let recorded = journal::read::<Event>(&path).map_err(|error| Failure::new(Exit::Usage, error))?;
+    if recorded.torn_bytes > 0 {
+        anstream::eprintln!(
+            "warning: the journal ends in the middle of an event ({} bytes left out): its run was cut off",
+            recorded.torn_bytes
+        );
+    }
+    let report = report::Report::of(&recorded.entries);
+    let default = match shared.output {
+        Output::Human => Format::Terminal,
+        Output::Json => Format::Json,
+    };
+    let text = match command.format.unwrap_or(default) {
+        Format::Terminal => report::terminal(&report),
+        Format::Json => report::json(&report),
+        Format::Markdown => report::markdown(&report),
+        Format::Junit => report::junit(&report),
+    };
+    use std::io::Write as _;
+    writeln!(anstream::stdout(), "{}", text.trim_end()).context("failed to print the report")?;
+    Ok(ExitCode::from(report.exit().code()))
+}

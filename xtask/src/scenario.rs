@@ -1,0 +1,173 @@
+//! `list`, `plan`, `lint` and `schema`: scenario files, without a cluster.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use harness::config::Config;
+use harness::run::select::{self, Choice, SelectError};
+use harness::scenario;
+use harness::verdict::Exit;
+use serde_json::json;
+
+use crate::fail::Failure;
+use crate::{Output, Shared};
+
+/// Which scenarios.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Chosen {
+    /// Scenarios (`redis-lost`) or variants (`redis-lost/killed`); all where none is named.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Only variants of this suite.
+    #[arg(long)]
+    suite: Option<String>,
+    /// Only variants whose id contains this.
+    #[arg(long, value_name = "PART")]
+    filter: Option<String>,
+    /// Directory of scenario files; the one of gate.toml where absent.
+    #[arg(long, value_name = "DIRECTORY")]
+    scenarios: Option<PathBuf>,
+}
+
+/// List scenarios.
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
+/// Show what scenarios would touch.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Plan {
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
+/// Check scenario files.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Lint {
+    /// Files to check; every file of the scenario directory where none is given.
+    files: Vec<PathBuf>,
+}
+
+impl Chosen {
+    /// The plans that are meant; `suite` is what is chosen where nothing is.
+    pub(crate) fn plans(&self, config: &Config, suite: Option<&str>) -> anyhow::Result<Vec<scenario::plan::Plan>> {
+        let directory = self.scenarios.as_ref().unwrap_or(&config.system.scenarios);
+        let plans = select::load(directory, &config.root).map_err(invalid)?;
+        let named = !self.names.is_empty() || self.filter.is_some();
+        let suite = self.suite.clone().or_else(|| suite.filter(|_| !named).map(str::to_owned));
+        let choice = Choice { names: self.names.clone(), suite, filter: self.filter.clone() };
+        let chosen = select::choose(plans, &choice).map_err(invalid)?;
+        if chosen.is_empty() {
+            let failure = Failure::new(Exit::NothingSelected, "no scenario is chosen by these names and filters");
+            return Err(failure.hint("`cargo xtask list` shows what there is").into());
+        }
+        Ok(chosen)
+    }
+}
+
+pub(crate) fn list(command: &List, shared: &Shared) -> anyhow::Result<ExitCode> {
+    let config = config(&shared.config)?;
+    let plans = command.chosen.plans(&config, None)?;
+    match shared.output {
+        Output::Json => {
+            let row = |plan: &scenario::plan::Plan| json!({ "id": plan.id, "title": plan.title, "suites": plan.suites, "file": plan.file, "line": plan.line });
+            println!("{}", serde_json::to_string_pretty(&plans.iter().map(row).collect::<Vec<_>>())?);
+        }
+        Output::Human => {
+            let width = plans.iter().map(|plan| plan.id.0.len()).max().unwrap_or(0);
+            for plan in &plans {
+                println!("{:width$}  {}  [{}]", plan.id.0, plan.title, plan.suites.join(", "));
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn plan(command: &Plan, shared: &Shared) -> anyhow::Result<ExitCode> {
+    let config = config(&shared.config)?;
+    let plans = command.chosen.plans(&config, None)?;
+    match shared.output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&plans)?),
+        Output::Human => plans.iter().for_each(|plan| println!("{}", describe(plan, &config.system.namespace))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn lint(command: &Lint, shared: &Shared) -> anyhow::Result<ExitCode> {
+    let plans = if command.files.is_empty() {
+        let config = config(&shared.config)?;
+        select::load(&config.system.scenarios, &config.root)
+    } else {
+        select::load_files(&command.files, Path::new(""))
+    };
+    let plans = plans.map_err(invalid)?;
+    if !shared.quiet {
+        println!("{} variants are valid", plans.len());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn schema() -> anyhow::Result<ExitCode> {
+    println!("{}", scenario::file::schema().trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads `gate.toml`.
+pub(crate) fn config(path: &Path) -> anyhow::Result<Config> {
+    let loaded = Config::load(path).map_err(|error| {
+        Failure::new(Exit::Usage, error).hint("run from the project's root, or name the file with --config")
+    });
+    Ok(loaded?)
+}
+
+fn invalid(error: SelectError) -> Failure {
+    let hint = match &error {
+        SelectError::Invalid(_) => "`cargo xtask schema` prints what a scenario file may say",
+        SelectError::Io { .. } => "the directory stands in gate.toml under [system] scenarios, or in --scenarios",
+        SelectError::Twice { .. } => "give one of them another name",
+        SelectError::Unknown { .. } => "`cargo xtask list` shows what there is",
+    };
+    Failure::new(Exit::Usage, &error).hint(hint)
+}
+
+fn describe(plan: &scenario::plan::Plan, namespace: &str) -> String {
+    use std::fmt::Write as _;
+
+    use harness::duration::text;
+    let mut out = String::new();
+    let mut line = |text: String| writeln!(out, "{text}").expect("a string can be written to");
+    line(format!("{}  {}", plan.id, plan.title));
+    line(format!("  promise   {}: {} ({})", plan.promise.document, plan.promise.says, plan.promise.section));
+    line(format!("  breaks    {} in namespace {namespace}", fault_words(&plan.fault)));
+    for step in &plan.remedy {
+        line(format!("  then      {}", step.command.text));
+    }
+    line(format!("  budget    {} from the {}", text(plan.budget.max), from_words(plan.budget.from)));
+    for check in &plan.checks {
+        line(format!("  samples   {} every {}", check.name, text(check.interval)));
+    }
+    let load = &plan.load;
+    line(format!(
+        "  load      {} requests/s, {} sockets through service {}",
+        load.requests_per_second, load.sockets, plan.service
+    ));
+    out
+}
+
+fn fault_words(fault: &harness::fault::Fault) -> String {
+    use harness::fault::Fault;
+    match fault {
+        Fault::PodSignal(fault) => format!("{} to the first pod of {}", fault.signal, fault.of),
+        Fault::PodDelete(fault) => format!("the first pod of {} is deleted", fault.of),
+        Fault::Scale(fault) => format!("{} is scaled to {}", fault.workload, fault.replicas),
+    }
+}
+
+fn from_words(from: scenario::plan::BudgetFrom) -> &'static str {
+    match from {
+        scenario::plan::BudgetFrom::Fault => "fault",
+        scenario::plan::BudgetFrom::Remedy => "first remedy step",
+    }
+}
