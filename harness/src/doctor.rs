@@ -1,60 +1,117 @@
-//! What this machine lacks, found out before it is needed.
+//! Is everything here that a gate needs? One finding a question, each with what to do.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use embedded_cluster::launch::preflight;
+
+use crate::config::{Config, ConfigError, Program};
+use crate::image::{ImageError, host};
+use crate::pipeline::manifests;
 
 pub use embedded_cluster::launch::Finding;
 
-use crate::config::{Config, Program};
+/// Free space below which building images is likely to fail, in bytes.
+const DISK_BYTES_MIN: u64 = 2 << 30;
 
-/// Looks at everything that a gate on the embedded cluster needs. Changes nothing.
+/// Checks the toolchain, `gate.toml` and all it names, the programs that go into images,
+/// free space, and what the embedded cluster needs. Takes a second, and changes nothing.
 #[must_use]
-pub fn examine(config: &Path) -> Vec<Finding> {
-    let mut findings = embedded_cluster::launch::preflight();
-    findings.push(toolchain());
-    match Config::load(config) {
+pub fn examine(gate_file: &Path) -> Vec<Finding> {
+    let mut findings = vec![toolchain()];
+    match Config::load(gate_file) {
         Ok(config) => {
-            findings.push(finding("gate.toml", Ok(config.file.display().to_string()), ""));
+            findings.push(good("gate.toml", gate_file.display().to_string()));
+            findings.extend(manifests_of(&config));
             findings.extend(programs(&config));
+            findings.push(disk(&config.root));
         }
-        Err(error) => findings.push(finding("gate.toml", Err(error.to_string()), "run from the project's root")),
+        Err(error @ ConfigError::Unreadable { .. }) => {
+            findings.push(bad("gate.toml", &error.to_string(), "run from the project's root"));
+        }
+        Err(error @ ConfigError::Invalid { .. }) => {
+            findings.push(bad("gate.toml", &error.to_string(), "correct it at that place"));
+        }
     }
+    findings.extend(preflight());
     findings
 }
 
 fn toolchain() -> Finding {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let version = Command::new(cargo).arg("--version").output();
-    let found = match version {
-        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-        Ok(output) => Err(format!("cargo ended with {}", output.status)),
-        Err(error) => Err(format!("cargo: {error}")),
-    };
-    finding("Rust toolchain", found, "install it with rustup; rust-toolchain.toml names the version")
-}
-
-/// The installed programs that images are made of.
-fn programs(config: &Config) -> Vec<Finding> {
-    let host = config.images.values().flat_map(|image| match &image.program {
-        Program::Host(programs) => programs.clone(),
-        Program::Cargo(_) => Vec::new(),
-    });
-    let busybox = config.images.values().any(|image| image.busybox).then(|| "busybox".to_owned());
-    let mut names: Vec<String> = host.chain(busybox).collect();
-    names.sort();
-    names.dedup();
-    names.iter().map(|name| program(name)).collect()
-}
-
-fn program(name: &str) -> Finding {
-    match crate::image::host::find(name) {
-        Ok(path) => finding(name, Ok(path.display().to_string()), ""),
-        Err(error) => finding(name, Err(error.to_string()), "install its package with apt-get"),
+    let hint = "install Rust with rustup; rust-toolchain.toml names the version";
+    match Command::new(&cargo).arg("--version").stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => {
+            good("toolchain", String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        Ok(output) => bad("toolchain", &format!("cargo --version: {}", output.status), hint),
+        Err(error) => bad("toolchain", &format!("{}: {error}", cargo.display()), hint),
     }
 }
 
-fn finding(name: &str, found: Result<String, String>, hint: &str) -> Finding {
-    let ok = found.is_ok();
-    let detail = found.unwrap_or_else(|error| error);
-    Finding { name: name.to_owned(), ok, detail, hint: (!ok).then(|| hint.to_owned()) }
+/// The manifests by themselves and under each profile.
+fn manifests_of(config: &Config) -> Vec<Finding> {
+    let profiles = config.profiles.keys().map(String::as_str);
+    let check = |profile: &str| {
+        let name = format!("manifests, {profile}");
+        match manifests::load(config, profile) {
+            Ok(loaded) => {
+                let (objects, changes) = (loaded.objects.len(), loaded.profile_changes.len());
+                good(&name, format!("{objects} objects, {changes} changed settings"))
+            }
+            Err(error) => bad(&name, &error.to_string(), "correct it at that place"),
+        }
+    };
+    profiles.chain([manifests::AS_DEPLOYED]).map(check).collect()
+}
+
+/// Programs that go into images.
+fn programs(config: &Config) -> Vec<Finding> {
+    let mut wanted: Vec<&str> = Vec::new();
+    for image in config.images.values() {
+        if image.busybox {
+            wanted.push("busybox");
+        }
+        if let Program::Host(programs) = &image.program {
+            wanted.extend(programs.iter().map(String::as_str));
+        }
+    }
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted.into_iter().map(program).collect()
+}
+
+fn program(name: &str) -> Finding {
+    let title = format!("program `{name}`");
+    match host::find(name) {
+        Ok(path) => good(&title, path.display().to_string()),
+        Err(ImageError::MissingProgram { package, .. }) => Finding {
+            name: title,
+            ok: false,
+            detail: "not installed".to_owned(),
+            hint: package.map(|package| format!("apt-get install {package}")),
+        },
+        Err(error) => Finding { name: title, ok: false, detail: error.to_string(), hint: None },
+    }
+}
+
+fn disk(root: &Path) -> Finding {
+    let name = "disk space for images";
+    let hint = "free at least 2 GiB; `target/gate` holds images and reports";
+    match rustix::fs::statvfs(root) {
+        Ok(space) => {
+            let free = space.f_bavail.saturating_mul(space.f_frsize);
+            let detail = format!("{} MiB free at {}", free >> 20, root.display());
+            if free >= DISK_BYTES_MIN { good(name, detail) } else { bad(name, &detail, hint) }
+        }
+        Err(error) => bad(name, &format!("{}: {error}", root.display()), hint),
+    }
+}
+
+fn good(name: &str, detail: String) -> Finding {
+    Finding { name: name.to_owned(), ok: true, detail, hint: None }
+}
+
+fn bad(name: &str, detail: &str, hint: &str) -> Finding {
+    Finding { name: name.to_owned(), ok: false, detail: detail.to_owned(), hint: Some(hint.to_owned()) }
 }

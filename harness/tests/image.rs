@@ -1,4 +1,5 @@
 //! Images: reproducible, readable as an OCI layout, and never half-written.
+#![expect(clippy::unwrap_used, reason = "functions that tests share may unwrap as tests do")]
 
 use std::fs;
 use std::path::Path;

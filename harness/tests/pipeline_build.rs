@@ -1,4 +1,5 @@
 //! Build and push, with a real cargo package and a real OCI layout.
+#![expect(clippy::unwrap_used, reason = "functions that tests share may unwrap as tests do")]
 
 use std::fs;
 use std::path::Path;
@@ -179,6 +180,19 @@ async fn an_unknown_bad_build_is_refused_with_those_that_are_known() {
     assert_eq!(error, "build `kind`: no such build in gate.toml; there are: rude");
     let failed = What::StageFinished { stage: "build".into(), result: StageResult::Failed { error }, facts: vec![] };
     assert_eq!(events[1], failed);
+}
+
+#[tokio::test]
+async fn what_cargo_says_of_broken_source_reaches_the_user() {
+    let project = Project::new();
+    project.write("src/main.rs", "fn main() { nonsense }");
+    let cancel = CancellationToken::new();
+    let mut sink = |_| {};
+    let failed = pipeline::build(&project.config(), &[Variant::current()], &cancel, &mut sink).await;
+    let error = failed.unwrap_err();
+    assert_eq!(error.to_string(), "build packages hello: cargo exit status: 101");
+    let BuildError::Cargo { output, .. } = error else { panic!("{error}") };
+    assert!(output.contains("cannot find value `nonsense`"), "{output}");
 }
 
 #[tokio::test]

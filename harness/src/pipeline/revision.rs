@@ -125,9 +125,7 @@ async fn stateful_set_history(cluster: &Cluster, workload: &WorkloadRef) -> Resu
     }))
 }
 
-/// Puts a revision's template back, as `kubectl rollout undo` does. Of a StatefulSet it also
-/// deletes pods of other revisions that are not ready: its controller would wait for them
-/// for ever, and never replace them.
+/// Puts a revision's template back, as `kubectl rollout undo` does, and nothing more.
 pub(super) async fn restore(cluster: &Cluster, workload: &WorkloadRef, revision: &Revision) -> Result<(), ApiError> {
     let patch = Patch::Strategic(patch(&revision.template));
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
@@ -139,19 +137,28 @@ pub(super) async fn restore(cluster: &Cluster, workload: &WorkloadRef, revision:
         }
         WorkloadKind::StatefulSet => {
             let api: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-            ask(&doing, || api.patch(&workload.name, &parameters, &patch)).await?;
-            release_stuck_pods(cluster, workload, &revision.name).await
+            ask(&doing, || api.patch(&workload.name, &parameters, &patch)).await.map(drop)
         }
     }
 }
 
-async fn release_stuck_pods(cluster: &Cluster, workload: &WorkloadRef, kept: &str) -> Result<(), ApiError> {
+/// Deletes pods of a StatefulSet that are not ready and not of the kept revision. Its
+/// controller would wait for them for ever, and never replace them; `kubectl rollout undo`
+/// leaves them so, but a roll-back is there to bring the system back.
+pub(super) async fn release_stuck_pods(
+    cluster: &Cluster,
+    workload: &WorkloadRef,
+    kept: &Revision,
+) -> Result<(), ApiError> {
+    if workload.kind != WorkloadKind::StatefulSet {
+        return Ok(());
+    }
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let everything = ListParams::default();
     let all = ask(&format!("list the pods of {workload}"), || api.list(&everything)).await?;
     for pod in all.items {
         let facts = pods::facts(&pod);
-        let is_kept = pod.labels().get(REVISION_HASH).is_some_and(|hash| hash == kept);
+        let is_kept = pod.labels().get(REVISION_HASH).is_some_and(|hash| *hash == kept.name);
         if facts.workload.as_ref() != Some(workload) || facts.ready || facts.terminating || is_kept {
             continue;
         }

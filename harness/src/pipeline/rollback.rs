@@ -146,6 +146,7 @@ pub(super) async fn restore(
     let before = baseline(cluster).await?;
     for (workload, target) in plan {
         revision::restore(cluster, workload, target).await?;
+        revision::release_stuck_pods(cluster, workload, target).await?;
     }
     let workloads: Vec<WorkloadRef> = plan.iter().map(|(workload, _)| workload.clone()).collect();
     let following = rollout::follow(cluster, &workloads, &before, limits);
