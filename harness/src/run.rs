@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::RunClock;
 use crate::cluster::Cluster;
+use crate::cluster::permission::Refused;
 use crate::config::Config;
 use crate::engine;
 use crate::event::{Event, RunFacts, What};
 use crate::guardian::Guardian;
 use crate::heal::{self, Ledger, Opened};
+use crate::pipeline;
 use crate::report::{self, Report};
 use crate::scenario::plan::Plan;
 use crate::system::live::Live;
@@ -84,9 +86,15 @@ pub enum RunError {
     /// The cluster.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// This cluster may not be written to.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// What dead runs left could not be healed.
     #[error(transparent)]
     Heal(#[from] heal::HealError),
+    /// The state directory, in which open faults are recorded, cannot be used.
+    #[error(transparent)]
+    State(heal::HealError),
     /// Another run works there.
     #[error("take namespace `{namespace}` on `{cluster}`: another run is at work there (lock `{lock}`)")]
     Busy {
@@ -111,17 +119,28 @@ pub enum RunError {
 /// [`RunError`]; by then everything that was broken is healed, or the guardian is at it.
 pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationToken) -> Result<Finished, RunError> {
     let clock = RunClock::start();
+    let state = heal::state_directory().map_err(RunError::State)?;
+    let orphans = heal::orphans(&state).map_err(|error| match error {
+        unusable @ heal::HealError::State { .. } => RunError::State(unusable),
+        unhealed => RunError::Heal(unhealed),
+    })?;
     let directory = RunDirectory::create(&request.runs, &clock)
         .map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
     let mut recorder = Recorder::create(directory.path(), clock, display)?;
     recorder.emit(What::RunStarted(Box::new(facts(&request, &directory, &clock))))?;
-    let state = heal::state_directory()?;
-    for ledger in heal::orphans(&state)? {
+    for ledger in orphans {
         for line in heal::heal_dead_run(&ledger).await?.unwrap_or_default() {
             recorder.emit(What::Note { text: format!("healed what a dead run left: {line}") })?;
         }
     }
-    let standing = request.place.stand(&request.program, directory.run(), request.seed).await?;
+    let (standing, _lock) = match enter(&request, &state, directory.run()).await {
+        Ok(entered) => entered,
+        Err(error) => {
+            // Nothing has happened that a record could tell of.
+            directory.discard();
+            return Err(error);
+        }
+    };
     let ended = on_cluster(&request, &standing, &state, &directory, &mut recorder, cancel).await;
     // A cluster of the run's own goes whatever became of the run.
     let stopped = standing.leave();
@@ -132,6 +151,19 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     report::files::write(&report, directory.path())?;
     directory.publish().map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
     Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned() })
+}
+
+/// Finds or starts the cluster, makes sure that it may be written to, and takes the namespace.
+async fn enter(request: &Request, state: &Path, run: &str) -> Result<(place::Standing, File), RunError> {
+    let standing = request.place.stand(&request.program, run, request.seed).await?;
+    let allowed = pipeline::permit(&request.config, standing.cluster()).await.map_err(RunError::from);
+    match allowed.and_then(|()| take_lock(state, standing.cluster())) {
+        Ok(lock) => Ok((standing, lock)),
+        Err(error) => {
+            standing.leave()?;
+            Err(error)
+        }
+    }
 }
 
 /// Everything between a standing cluster and the last event.
@@ -145,7 +177,6 @@ async fn on_cluster(
 ) -> Result<(), RunError> {
     let cluster = standing.cluster();
     recorder.emit(What::ClusterReady(cluster.facts.clone()))?;
-    let _lock = take_lock(state, cluster)?;
     if let Some(release) = &request.release
         && !release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await?
     {
@@ -160,7 +191,8 @@ async fn on_cluster(
             journal: recorder.journal_path(),
             pid: std::process::id(),
         },
-    )?;
+    )
+    .map_err(RunError::State)?;
     let guardian = Guardian::start(&request.program, ledger.path()).map_err(RunError::Guardian)?;
     recorder.guard_with(ledger);
     let system = Live::new(cluster.clone(), recorder.clock, directory.run().to_owned(), request.seed);
