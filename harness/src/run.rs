@@ -126,14 +126,19 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     })?;
     let directory = RunDirectory::create(&request.runs, &clock)
         .map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
-    let mut recorder = Recorder::create(directory.path(), clock, display)?;
-    recorder.emit(What::RunStarted(Box::new(facts(&request, &directory, &clock))))?;
+    let mut recorder = match begin(&request, &directory, clock, display) {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            directory.discard();
+            return Err(error.into());
+        }
+    };
     for ledger in orphans {
         for line in heal::heal_dead_run(&ledger).await?.unwrap_or_default() {
             recorder.emit(What::Note { text: format!("healed what a dead run left: {line}") })?;
         }
     }
-    let (standing, _lock) = match enter(&request, &state, directory.run()).await {
+    let (standing, lock) = match enter(&request, &state, directory.run()).await {
         Ok(entered) => entered,
         Err(error) => {
             // Nothing has happened that a record could tell of.
@@ -142,8 +147,12 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
         }
     };
     let ended = on_cluster(&request, &standing, &state, &directory, &mut recorder, cancel).await;
-    // A cluster of the run's own goes whatever became of the run.
+    // A cluster of the run's own goes whatever became of the run, and its lock with it.
+    let own = standing.is_own();
     let stopped = standing.leave();
+    if own {
+        lock.remove();
+    }
     ended?;
     stopped?;
     recorder.emit(What::RunEnded { clean: recorder.is_clean() })?;
@@ -153,9 +162,24 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned() })
 }
 
+fn begin<'a>(
+    request: &Request,
+    directory: &RunDirectory,
+    clock: RunClock,
+    display: Display<'a>,
+) -> Result<Recorder<'a>, RecordError> {
+    let mut recorder = Recorder::create(directory.path(), clock, display)?;
+    recorder.emit(What::RunStarted(Box::new(facts(request, directory, &clock))))?;
+    Ok(recorder)
+}
+
 /// Finds or starts the cluster, makes sure that it may be written to, and takes the namespace.
-async fn enter(request: &Request, state: &Path, run: &str) -> Result<(place::Standing, File), RunError> {
-    let standing = request.place.stand(&request.program, run, request.seed).await?;
+async fn enter(request: &Request, state: &Path, run: &str) -> Result<(place::Standing, Lock), RunError> {
+    let standing = match &request.release {
+        Some(_) => request.place.stand(&request.program, run, request.seed).await?,
+        // On a cluster of its own nothing would be installed.
+        None => place::Standing::find(&request.place).await?,
+    };
     let allowed = pipeline::permit(&request.config, standing.cluster()).await.map_err(RunError::from);
     match allowed.and_then(|()| take_lock(state, standing.cluster())) {
         Ok(lock) => Ok((standing, lock)),
@@ -225,13 +249,27 @@ fn facts(request: &Request, directory: &RunDirectory, clock: &RunClock) -> RunFa
     }
 }
 
-/// One run at a time works in a namespace: the lock is a file, and goes with the process.
-fn take_lock(state: &Path, cluster: &Cluster) -> Result<File, RunError> {
+/// A locked file; the lock goes with the process.
+struct Lock {
+    path: PathBuf,
+    _held: File,
+}
+
+impl Lock {
+    /// Removes the file, of a cluster that nobody can reach any more.
+    fn remove(self) {
+        // A file that stays is in nobody's way.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// One run at a time works in a namespace.
+fn take_lock(state: &Path, cluster: &Cluster) -> Result<Lock, RunError> {
     let path = state.join(format!("{}-{}.lock", cluster.facts.uid, cluster.namespace));
     let failed = |source| RunError::Directory { path: path.clone(), source };
     let file = File::create(&path).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock { path, _held: file }),
         Err(TryLockError::WouldBlock) => Err(RunError::Busy {
             namespace: cluster.namespace.clone(),
             cluster: cluster.facts.name.clone(),

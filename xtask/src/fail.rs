@@ -6,6 +6,7 @@ use embedded_cluster::launch::LaunchError;
 use harness::cluster::ClusterError;
 use harness::cluster::permission::Refused;
 use harness::config::ConfigError;
+use harness::image::ImageError;
 use harness::pipeline::manifests::ManifestError;
 use harness::pipeline::{ApiError, BuildError, DeployError, PushError, RollbackError, SmokeError};
 use harness::run::RunError;
@@ -118,6 +119,10 @@ impl From<BuildError> for Failure {
             BuildError::UnknownBuild { .. } => Self::of(Exit::Usage, &error).hint("choose one of these with --build"),
             BuildError::Cancelled => Self::of(Exit::Interrupted, &error),
             BuildError::Cargo { .. } => Self::of(Exit::Environment, &error).hint("what cargo says stands above"),
+            BuildError::Image(ImageError::MissingProgram { program, package }) => {
+                let missing = Self::new(Exit::Environment, format!("find `{program}`: not installed"));
+                missing.hint(package.map_or_else(|| DOCTOR.to_owned(), |package| format!("apt-get install {package}")))
+            }
             BuildError::CargoUnusable { .. } | BuildError::Image(_) | BuildError::Worker(_) => {
                 Self::of(Exit::Environment, &error).hint(DOCTOR)
             }
@@ -187,8 +192,9 @@ impl From<RunError> for Failure {
         match error {
             RunError::Place(error) => error.into(),
             RunError::Refused(error) => error.into(),
-            RunError::Heal(_) => Self::of(Exit::CleanUpIncomplete, &error)
-                .hint("run `cargo xtask heal` when the cluster answers; the ledger under $XDG_STATE_HOME/gameday stays"),
+            RunError::Heal(_) => Self::of(Exit::CleanUpIncomplete, &error).hint(
+                "run `cargo xtask heal` when the cluster answers; the ledger under $XDG_STATE_HOME/gameday stays",
+            ),
             RunError::Busy { .. } => Self::of(Exit::Environment, &error).hint("wait until it ends"),
             RunError::State(_) => Self::of(Exit::Environment, &error)
                 .hint("check space and permissions there, or set XDG_STATE_HOME to another directory"),

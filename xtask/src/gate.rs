@@ -25,8 +25,8 @@ const SUITE: &str = "core";
 /// Which cluster.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Where {
-    /// Sort of cluster. The embedded one runs as long as this command, unless `cluster up`
-    /// started one.
+    /// Sort of cluster. `gate` runs an embedded one for as long as it needs it, unless
+    /// `cluster up` started one; all others need one that runs.
     #[arg(long, value_enum, default_value_t = Sort::Embedded, conflicts_with = "context")]
     cluster: Sort,
     /// A kubeconfig context instead.
