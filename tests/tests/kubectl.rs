@@ -334,7 +334,10 @@ fn rollout(kubectl: &Kubectl<'_>) {
     let history = kubectl.prints("rollout history deploy/backend");
     assert!(squeezed(&history).contains("2 <none>\n3 <none>"), "revision 1 is counted up to 3: {history}");
     kubectl.shows("rollout restart sts/redis", &["statefulset.apps/redis restarted"]);
-    kubectl.shows("rollout status sts/redis --timeout=60s", &["partitioned roll out complete: 1 new pods have been updated"]);
+    kubectl.shows(
+        "rollout status sts/redis --timeout=60s",
+        &["partitioned roll out complete: 1 new pods have been updated"],
+    );
 
     // An image that is nowhere: the old pods go on, and the status says what it waits for.
     kubectl.prints("set image deploy/frontend frontend=nowhere:1");
