@@ -23,6 +23,7 @@ use crate::system::live::Live;
 use crate::verdict::Exit;
 
 pub mod directory;
+mod hold;
 pub mod place;
 pub mod recorder;
 pub mod release;
@@ -169,6 +170,7 @@ async fn on_cluster(
             break;
         }
         let clock = recorder.clock;
+        let plan = &hold::outlasting_restarts(plan, cluster).await;
         let ran = engine::run(plan, &system, &clock, cancel, &mut |event: &Event| recorder.accept(event)).await;
         ran.map_err(|unrecorded| RunError::Record(unrecorded.source))?;
     }
