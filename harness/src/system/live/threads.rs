@@ -22,7 +22,8 @@ impl<T: Send + 'static> Thread<T> {
         name: &'static str,
         work: impl Future<Output = Result<T, SystemError>> + Send + 'static,
     ) -> Result<Self, SystemError> {
-        let failed = |error: std::io::Error| SystemError { message: format!("start the {name}: {error}"), transient: false };
+        let failed =
+            |error: std::io::Error| SystemError { message: format!("start the {name}: {error}"), transient: false };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (tell, result) = oneshot::channel();
         let run = move || {
