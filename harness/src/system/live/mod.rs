@@ -19,14 +19,12 @@ use crate::load::generator::Generator;
 use crate::runbook::command::Command;
 use crate::sample::door::Door;
 use crate::sample::sampler::Sampler;
+use crate::sample::thread::Thread;
 use crate::sample::{Check, Pods};
 use crate::scenario::plan::{Cost, Plan};
 
 mod command;
 mod pods;
-mod threads;
-
-use threads::Thread;
 
 /// How long it may take until the Service's address is known and the pods were seen once.
 const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(20);
