@@ -210,6 +210,10 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
 /// Starts the outer process in a session of its own, so that neither a terminal's Ctrl-C
 /// nor its end reaches the cluster before its caller has put things right.
 fn spawn_portal(options: &Options, report: UnixStream) -> Result<(), LaunchError> {
+    // `setsid` forks before it could tell.
+    if let Err(error) = options.program.metadata() {
+        return Err(LaunchError::new(format!("start {}: {error}", options.program.display())));
+    }
     let mut command = Command::new(Tool::Setsid.path()?);
     command.arg("--fork").arg(&options.program).args(["embedded-cluster", "portal"]);
     command.args([&options.name, &options.seed.to_string(), &options.port.unwrap_or(0).to_string()]);

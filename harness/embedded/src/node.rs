@@ -108,8 +108,6 @@ struct Shared {
     reserved: Mutex<BTreeMap<u16, OwnedFd>>,
     /// Counts changes of ConfigMaps and Secrets.
     configs: watch::Sender<u64>,
-    /// Counts changes of Services that have reached the rules.
-    programmed: watch::Sender<u64>,
     /// Whether pods' own files go to memory, because the disk's file system cannot carry an overlay.
     scratch_in_memory: bool,
 }
@@ -174,7 +172,6 @@ impl Node {
             containers: Mutex::default(),
             reserved: Mutex::default(),
             configs: watch::Sender::new(0),
-            programmed: watch::Sender::new(0),
             scratch_in_memory,
         };
         Self { shared: Arc::new(shared) }
@@ -241,10 +238,7 @@ impl Node {
     fn live(&self, wanted: &ContainerRef) -> Result<Live, Status> {
         let key = (wanted.namespace.clone(), wanted.pod.clone());
         let live = lock(&self.shared.containers).get(&key).filter(|live| live.container == wanted.container).cloned();
-        live.ok_or_else(|| {
-            let name = format!("{}_{}", wanted.pod, wanted.namespace);
-            Status::new(500, "InternalError", format!("container not found (\"{}\") in pod {name}", wanted.container))
-        })
+        live.ok_or_else(|| Status::new(500, "InternalError", format!("container not found (\"{}\")", wanted.container)))
     }
 
     fn pod_dir(&self, uid: &str) -> PathBuf {

@@ -117,17 +117,16 @@ impl Place {
         write_private(&self.running_file(), &serde_json::to_vec(running)?)
     }
 
-    /// Removes everything but the log of a start that failed.
+    /// Removes everything but, where a start failed, a log that has something to say.
     pub(super) fn clear(&self, lock: Lock, keep_log: bool) {
-        if keep_log {
-            for entry in fs::read_dir(self.dir()).into_iter().flatten().flatten() {
-                if entry.path() != self.log() {
-                    remove_tree(&entry.path());
-                }
+        let keep_log = keep_log && self.log().metadata().is_ok_and(|log| log.len() > 0);
+        for entry in fs::read_dir(self.dir()).into_iter().flatten().flatten() {
+            if !(keep_log && entry.path() == self.log()) {
+                remove_tree(&entry.path());
             }
-        } else {
-            remove_tree(&self.dir());
         }
+        // Fails where the log is left.
+        let _ = fs::remove_dir(self.dir());
         let _ = fs::remove_file(self.lock_file());
         drop(lock);
     }

@@ -137,7 +137,8 @@ async fn attend(
             // A cluster that outlives its terminal is not to end with it.
             _ = hangup.recv(), if arguments.follows_caller => return Ok(()),
             _ = child.wait() => return if ready { Ok(()) } else { Err(refused(place)) },
-            read = caller.read(&mut nothing), if arguments.follows_caller => match read {
+            // Before it is ready, nobody else knows of the cluster.
+            read = caller.read(&mut nothing), if arguments.follows_caller || !ready => match read {
                 Ok(0) | Err(_) => return Ok(()),
                 Ok(_) => {}
             },

@@ -16,12 +16,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Settings;
 use super::container_init::{Spec, hand_over};
 use super::files::remove_tree;
 use super::logs::{self, Log};
 use super::prober::Verdict;
 use super::sandbox::Sandbox;
+use super::{Live, Settings};
 use crate::launch::Tool;
 
 /// How long building a root file system may take.
@@ -37,8 +37,8 @@ const MESSAGE_MAX: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Run {
     child: Child,
-    /// Its PID 1, by the number that the node agent sees.
-    pub(super) pid: Pid,
+    /// What joining it needs.
+    pub(super) live: Live,
     /// `gameday://` and 64 hexadecimal digits.
     pub(super) id: String,
     output: JoinSet<()>,
@@ -84,18 +84,18 @@ pub(super) struct Exit {
 }
 
 impl Run {
-    /// Starts a run in the sandbox; returns once its command has been executed.
+    /// Starts a run of the named container in the sandbox; returns once its command has been executed.
     ///
     /// # Errors
     /// Why there is no such process, as far as possible in container runtimes' words.
     pub(super) async fn start(
         settings: &Settings,
         sandbox: &Sandbox,
-        spec: &Spec,
+        (name, spec): (&str, &Spec),
         files: Files,
         verdicts: mpsc::Receiver<Verdict>,
     ) -> Result<Self, String> {
-        let result = Self::try_start(settings, sandbox, spec, &files, verdicts).await;
+        let result = Self::try_start(settings, sandbox, (name, spec), &files, verdicts).await;
         if result.is_err() {
             remove_tree(&files.scratch);
         }
@@ -105,7 +105,7 @@ impl Run {
     async fn try_start(
         settings: &Settings,
         sandbox: &Sandbox,
-        spec: &Spec,
+        (name, spec): (&str, &Spec),
         files: &Files,
         verdicts: mpsc::Receiver<Verdict>,
     ) -> Result<Self, String> {
@@ -135,7 +135,12 @@ impl Run {
         match pid {
             Some(pid) if rest.is_empty() => Ok(Self {
                 child,
-                pid,
+                live: Live {
+                    container: name.to_owned(),
+                    pid,
+                    environment: spec.environment.clone(),
+                    directory: spec.directory.clone(),
+                },
                 id: new_id(),
                 output,
                 health: JoinSet::new(),
@@ -172,7 +177,7 @@ impl Run {
     /// Sends a signal to its PID 1.
     pub(super) fn signal(&self, signal: Signal) {
         // It may have ended meanwhile.
-        let _ = rustix::process::kill_process(self.pid, signal);
+        let _ = rustix::process::kill_process(self.live.pid, signal);
     }
 
     /// Collects what a run leaves after its end: the rest of its output, its last words.

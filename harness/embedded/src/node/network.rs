@@ -42,7 +42,7 @@ pub(super) struct Addresses {
 impl Addresses {
     /// The next free address; one that was given back is used again as late as possible.
     pub(super) fn take(&mut self) -> Option<Ipv4Addr> {
-        let next = POD_SUFFIXES.into_iter().skip_while(|suffix| *suffix <= self.last);
+        let next = POD_SUFFIXES.skip_while(|suffix| *suffix <= self.last);
         let suffix = next.chain(POD_SUFFIXES).find(|suffix| !self.used.contains(suffix))?;
         self.used.insert(suffix);
         self.last = suffix;

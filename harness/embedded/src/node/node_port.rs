@@ -20,6 +20,10 @@ use super::{Node, Shared, lock};
 /// # Errors
 /// A sentence where it is taken.
 pub(super) async fn reserve(shared: &Shared, wanted: Option<u16>) -> Result<u16, String> {
+    // A Service that was refused after its port was reserved may be sent again.
+    if let Some(port) = wanted.filter(|port| lock(&shared.reserved).contains_key(port)) {
+        return Ok(port);
+    }
     let socket = shared.portal.listen(wanted.unwrap_or(0)).await?;
     let port = local_port(&socket)?;
     lock(&shared.reserved).insert(port, socket);

@@ -58,10 +58,9 @@ pub(super) async fn run(
         if let Err(reason) = &result {
             recorder.container(Severity::Warning, "Unhealthy", &format!("{} probe failed: {reason}", kind.label()));
         }
-        if let Some(good) = streak.push(result.is_ok()) {
-            if verdicts.send(Verdict { kind, good }).await.is_err() || kind == ProbeKind::Startup {
-                return;
-            }
+        let Some(good) = streak.push(result.is_ok()) else { continue };
+        if verdicts.send(Verdict { kind, good }).await.is_err() || kind == ProbeKind::Startup {
+            return;
         }
     }
 }

@@ -64,7 +64,6 @@ pub(super) async fn run(node: Node, cancel: CancellationToken) {
         }
         forwarders.follow(&programmed, &mut tasks, &cancel).await;
         names::refresh(&node);
-        shared.programmed.send_modify(|count| *count += 1);
     }
     tasks.shutdown().await;
 }
@@ -75,8 +74,8 @@ fn relevant_since(node: &Node, seen: u64) -> (bool, u64) {
     match store.changes_since(seen) {
         Ok(changes) => {
             let version = changes.last().map_or(seen, |change| change.version);
-            let kinds = [&kinds::SERVICE, &kinds::ENDPOINT_SLICE];
-            (changes.iter().any(|change| kinds.contains(&&*change.kind)), version)
+            let kinds: [&kinds::Kind; 2] = [&kinds::SERVICE, &kinds::ENDPOINT_SLICE];
+            (changes.iter().any(|change| kinds.contains(&change.kind)), version)
         }
         Err(_) => (true, store.version()),
     }

@@ -274,8 +274,9 @@ impl Worker {
     async fn ended(&mut self, status: std::io::Result<ExitStatus>) {
         let Some(run) = self.run.take() else { return };
         let shared = &self.node.shared;
-        shared.limits.remove(run.pid);
-        lock(&shared.containers).remove(&(self.key.namespace.clone(), self.key.name.clone()));
+        shared.limits.remove(run.live.pid);
+        // After a removal by force, a new pod may have the name already.
+        lock(&shared.containers).retain(|_, live| live.pid != run.live.pid);
         let id = run.id.clone();
         let exit = run.finish(status).await;
         let started_at = match &self.state.container {
@@ -392,8 +393,7 @@ impl Worker {
     }
 
     fn target(&self) -> Option<Target> {
-        let key = (self.key.namespace.clone(), self.key.name.clone());
-        let live = lock(&self.node.shared.containers).get(&key).cloned()?;
+        let live = self.run.as_ref()?.live.clone();
         let program = self.node.shared.settings.program.clone();
         Some(Target { address: self.state.address?, program, live })
     }

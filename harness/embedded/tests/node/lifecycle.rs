@@ -151,7 +151,7 @@ async fn a_restart_keeps_the_address_and_the_last_state() {
 #[tokio::test]
 async fn a_failed_liveness_probe_restarts_the_container() {
     let cluster = Cluster::start().await;
-    let probe = json!({"exec": {"command": ["cat", "/alive"]}, "periodSeconds": 1, "failureThreshold": 2});
+    let probe = json!({"exec": {"command": ["cat", "/alive"]}, "periodSeconds": 1, "failureThreshold": 2, "timeoutSeconds": 30});
     let script = "touch /alive; trap 'exit 0' TERM; while true; do sleep 0.1; done";
     cluster.pod("p", script, json!({"livenessProbe": probe, "terminationGracePeriodSeconds": 20})).await;
     cluster.ready("p").await;
@@ -172,7 +172,7 @@ async fn a_failed_liveness_probe_restarts_the_container() {
 async fn readiness_waits_for_the_startup_probe() {
     let cluster = Cluster::start().await;
     let startup = json!({"exec": {"command": ["cat", "/started"]}, "periodSeconds": 1, "failureThreshold": 60});
-    let readiness = json!({"exec": {"command": ["true"]}, "periodSeconds": 1});
+    let readiness = json!({"exec": {"command": ["true"]}, "periodSeconds": 1, "timeoutSeconds": 30});
     cluster.pod("p", "sleep 1000", json!({"startupProbe": startup, "readinessProbe": readiness})).await;
     let pod = cluster.wait("p", "running", |pod| !container(pod)["state"]["running"].is_null()).await;
     assert_eq!((&container(&pod)["started"], &container(&pod)["ready"]), (&json!(false), &json!(false)));

@@ -34,9 +34,10 @@ pub fn name() -> String {
     format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The program whose processes a cluster is.
+/// The program whose processes a cluster is; a copy of it where ordinary users run it.
 pub fn program() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_embedded-cluster"))
+    let elsewhere = std::env::var_os("TEST_PROGRAM");
+    elsewhere.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_embedded-cluster")), PathBuf::from)
 }
 
 /// A running cluster; dropping it stops it.
@@ -215,7 +216,8 @@ fn layer() -> Vec<u8> {
     let busybox = fs::read("/bin/busybox").expect("the package busybox-static is needed");
     let mut builder = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
-    (header.set_mode(0o755), header.set_size(busybox.len() as u64));
+    header.set_mode(0o755);
+    header.set_size(busybox.len() as u64);
     builder.append_data(&mut header, "bin/busybox", &busybox[..]).unwrap();
     for name in ["sh", "cat", "date", "dd", "echo", "env", "false", "grep", "hostname", "httpd", "id", "ip", "kill"]
         .into_iter()

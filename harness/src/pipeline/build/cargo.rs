@@ -21,9 +21,11 @@ pub(super) async fn build(
         return Ok(BTreeMap::new());
     }
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root).args(["build", "--message-format=json-render-diagnostics"]);
+    // With the features of the whole workspace, so that what this program shares with the
+    // binaries is compiled once.
+    command.current_dir(root).args(["build", "--workspace", "--message-format=json-render-diagnostics"]);
     for binary in binaries {
-        command.args(["--package", &binary.package, "--bin", &binary.bin]);
+        command.args(["--bin", &binary.bin]);
     }
     command.stdin(Stdio::null()).kill_on_drop(true);
     let unusable = |error: std::io::Error| BuildError::CargoUnusable { reason: error.to_string() };

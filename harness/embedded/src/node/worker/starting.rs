@@ -16,7 +16,7 @@ use super::super::probe::{Probe, ProbeKind};
 use super::super::prober::{self, Target};
 use super::super::sandbox::Sandbox;
 use super::super::state::{Container, Ended};
-use super::super::{Live, environment, lock, quantity, volumes};
+use super::super::{environment, lock, quantity, volumes};
 use super::{SHOW_BACK_OFF_AFTER, Worker};
 use crate::events::Severity;
 
@@ -182,19 +182,15 @@ impl Worker {
             return Err(Obstacle::Start { message: "the pod has no sandbox".to_owned() });
         };
         let (verdicts, receiver) = mpsc::channel(VERDICTS_MAX);
-        let run = Run::start(&settings, sandbox, &spec, files, receiver).await;
+        let name = self.container_name();
+        let run = Run::start(&settings, sandbox, (&name, &spec), files, receiver).await;
         let mut run = run.map_err(|message| Obstacle::Start { message })?;
         self.recorder.container(Severity::Normal, "Started", "Container started");
-        let live = Live {
-            container: self.container_name(),
-            pid: run.pid,
-            environment: spec.environment,
-            directory: spec.directory,
-        };
+        let live = run.live.clone();
         let target = Target { address: sandbox.address, program: settings.program, live: live.clone() };
         lock(&self.node.shared.containers).insert((self.key.namespace.clone(), self.key.name.clone()), live);
         if let Some(limit) = self.container()["resources"]["limits"]["memory"].as_str().and_then(quantity::bytes) {
-            self.node.shared.limits.add(run.pid, limit, Arc::clone(&run.exceeded));
+            self.node.shared.limits.add(run.live.pid, limit, Arc::clone(&run.exceeded));
         }
         for kind in [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness] {
             if let Some(probe) = Probe::of(self.container(), kind) {
