@@ -108,7 +108,7 @@ impl Ledger {
     /// [`HealError::State`], [`HealError::Ledger`].
     pub fn create(state: &Path, opened: Opened) -> Result<Self, HealError> {
         let directory = runs_directory(state)?;
-        let path = directory.join(format!("{}.ledger", opened.run));
+        let path = directory.join(format!("{}-{}.ledger", opened.run, opened.pid));
         let mut journal = Journal::create(&path)?;
         let lock = locked(&path)?.ok_or_else(|| HealError::State {
             path: path.clone(),
