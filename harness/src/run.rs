@@ -25,6 +25,7 @@ use crate::system::live::Live;
 use crate::verdict::Exit;
 
 pub mod directory;
+mod hold;
 pub mod place;
 pub mod recorder;
 pub mod release;
@@ -225,6 +226,7 @@ async fn on_cluster(
             break;
         }
         let clock = recorder.clock;
+        let plan = &hold::outlasting_restarts(plan, cluster).await;
         let ran = engine::run(plan, &system, &clock, cancel, &mut |event: &Event| recorder.accept(event)).await;
         ran.map_err(|unrecorded| RunError::Record(unrecorded.source))?;
     }
