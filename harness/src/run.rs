@@ -19,12 +19,13 @@ use crate::event::{Event, RunFacts, What};
 use crate::guardian::Guardian;
 use crate::heal::{self, Ledger, Opened};
 use crate::pipeline;
-use crate::report::{self, Report};
+use crate::report::Report;
 use crate::scenario::plan::Plan;
 use crate::system::live::Live;
 use crate::verdict::Exit;
 
 pub mod directory;
+pub mod files;
 mod hold;
 pub mod place;
 pub mod recorder;
@@ -111,7 +112,7 @@ pub enum RunError {
     Guardian(#[source] io::Error),
     /// A report could not be rendered or written.
     #[error(transparent)]
-    Report(#[from] report::files::FilesError),
+    Report(#[from] files::FilesError),
 }
 
 /// Runs. Cancelling stops injecting, heals, and still writes the reports.
@@ -158,7 +159,7 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     stopped?;
     recorder.emit(What::RunEnded { clean: recorder.is_clean() })?;
     let report = Report::of(recorder.events());
-    report::files::write(&report, directory.path())?;
+    files::write(&report, directory.path())?;
     directory.publish().map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
     Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned() })
 }
