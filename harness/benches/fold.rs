@@ -76,12 +76,12 @@ fn record() -> Vec<Event> {
     runtime.expect("a runtime").block_on(async {
         let (plan, clock) = (plan(), RunClock::start());
         let system = Scripted::new(&plan, script, clock);
-        let mut events = Vec::new();
-        let ran = engine::run(&plan, &system, &clock, &CancellationToken::new(), &mut |event: &Event| {
+        let (mut events, cancel) = (Vec::new(), CancellationToken::new());
+        let mut sink = |event: &Event| {
             events.push(event.clone());
             Ok::<_, std::convert::Infallible>(())
-        });
-        ran.await.expect("every event is taken");
+        };
+        engine::run(&plan, &system, &clock, &cancel, &mut sink).await.expect("every event is taken");
         events
     })
 }

@@ -98,7 +98,7 @@ struct Place {
 
 enum Look {
     Http(HttpLook),
-    Redis(RedisLook),
+    Redis(Box<RedisLook>),
     Websocket(WebsocketLook),
 }
 
@@ -227,7 +227,7 @@ impl Sampler {
                 Look::Websocket(WebsocketLook { door, path: format!("{place}{}", websocket.path) })
             }
             Check::Redis(redis) => {
-                Look::Redis(RedisLook::new(door, self.namespace.clone(), redis.clone(), self.pods.clone()))
+                Look::Redis(Box::new(RedisLook::new(door, self.namespace.clone(), redis.clone(), self.pods.clone())))
             }
         })
     }
