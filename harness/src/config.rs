@@ -29,8 +29,6 @@ pub struct Config {
     pub secrets: BTreeMap<String, SecretConfig>,
     /// Overlays over the manifests, by name.
     pub profiles: BTreeMap<String, Profile>,
-    /// Scenarios of each suite, by the suite's name.
-    pub suites: BTreeMap<String, Vec<String>>,
     /// Clusters of others that may be written to, by a name of your choice.
     pub clusters: BTreeMap<String, PinnedCluster>,
     /// When a rollout is called bad.

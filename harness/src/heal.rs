@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, ClusterError, Selection};
+use crate::event::{Event, What};
 use crate::fault::Receipt;
 use crate::journal::{self, Journal, JournalError};
 
@@ -107,7 +108,7 @@ impl Ledger {
     /// [`HealError::State`], [`HealError::Ledger`].
     pub fn create(state: &Path, opened: Opened) -> Result<Self, HealError> {
         let directory = runs_directory(state)?;
-        let path = directory.join(format!("{}.ledger", opened.run));
+        let path = directory.join(format!("{}-{}.ledger", opened.run, opened.pid));
         let mut journal = Journal::create(&path)?;
         let lock = locked(&path)?.ok_or_else(|| HealError::State {
             path: path.clone(),
@@ -245,7 +246,27 @@ pub async fn heal_dead_run(path: &Path) -> Result<Option<Vec<String>>, HealError
         }
     }
     ledger.close()?;
+    tell_journal(&open.opened.journal, &lines, first_failure.is_none());
     first_failure.map_or(Ok(Some(lines)), Err)
+}
+
+/// Adds to the dead run's journal what became of its faults, so that its report tells it.
+/// The run's clock died with it: the events stand at the time of its last one. A journal that
+/// is gone or damaged keeps nobody from healing.
+fn tell_journal(path: &Path, lines: &[String], clean: bool) {
+    let Ok(recorded) = journal::read::<Event>(path) else { return };
+    let Some(at) = recorded.entries.last().map(|event| event.at) else { return };
+    let Ok(mut journal) = Journal::reopen(path) else { return };
+    let when = crate::clock::wall_clock();
+    let text = format!("the run ended without a word; what it left broken was healed from outside at {when}");
+    let notes = [text].into_iter().chain(lines.iter().cloned()).map(|text| What::Note { text });
+    let healed =
+        if clean { What::Healed { facts: lines.to_vec() } } else { What::HealFailed { error: lines.join("; ") } };
+    for what in notes.chain([healed]) {
+        if journal.append_synced(&Event { at, scenario: None, what }).is_err() {
+            return;
+        }
+    }
 }
 
 async fn heal_until_verified(opened: &Opened, receipt: &Receipt) -> Result<Vec<String>, HealError> {
@@ -380,5 +401,27 @@ mod tests {
         std::fs::write(&path, b"").unwrap();
         assert!(orphans(state.path()).unwrap().is_empty());
         assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_late_healing_is_told_in_the_journal_of_the_dead_run() {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join("journal.ndjson");
+        let at = crate::event::Offset::from_millis(7);
+        let sent = Event { at, scenario: None, what: What::FaultSent };
+        Journal::create(&path).unwrap().append_synced(&sent).unwrap();
+        let name = format!("no-such-cluster-{}", std::process::id());
+        let opened = Opened { journal: path.clone(), cluster: Selection::Embedded { name }, ..opened("a") };
+        let mut ledger = Ledger::create(state.path(), opened).unwrap();
+        ledger.broke(&receipt(1)).unwrap();
+        let ledger_path = ledger.path().to_owned();
+        assert!(heal_dead_run(&ledger_path).await.unwrap().is_none(), "the run lives");
+        drop(ledger);
+
+        let lines = heal_dead_run(&ledger_path).await.unwrap().unwrap();
+        assert_eq!(lines, ["scale of statefulset/redis to 0: the embedded cluster is gone"]);
+        assert!(!ledger_path.exists());
+        let told = journal::read::<Event>(&path).unwrap().entries;
+        assert_eq!(told.last().unwrap(), &Event { at, scenario: None, what: What::Healed { facts: lines } });
     }
 }

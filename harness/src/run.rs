@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::RunClock;
 use crate::cluster::Cluster;
+use crate::cluster::permission::Refused;
 use crate::config::Config;
 use crate::engine;
 use crate::event::{Event, RunFacts, What};
 use crate::guardian::Guardian;
 use crate::heal::{self, Ledger, Opened};
+use crate::pipeline;
 use crate::report::{self, Report};
 use crate::scenario::plan::Plan;
 use crate::system::live::Live;
@@ -24,6 +26,7 @@ use crate::verdict::{Exit, judge};
 
 mod bundle;
 pub mod directory;
+mod hold;
 pub mod place;
 pub mod recorder;
 pub mod release;
@@ -85,9 +88,15 @@ pub enum RunError {
     /// The cluster.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// This cluster may not be written to.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// What dead runs left could not be healed.
     #[error(transparent)]
     Heal(#[from] heal::HealError),
+    /// The state directory, in which open faults are recorded, cannot be used.
+    #[error(transparent)]
+    State(heal::HealError),
     /// Another run works there.
     #[error("take namespace `{namespace}` on `{cluster}`: another run is at work there (lock `{lock}`)")]
     Busy {
@@ -112,20 +121,40 @@ pub enum RunError {
 /// [`RunError`]; by then everything that was broken is healed, or the guardian is at it.
 pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationToken) -> Result<Finished, RunError> {
     let clock = RunClock::start();
+    let state = heal::state_directory().map_err(RunError::State)?;
+    let orphans = heal::orphans(&state).map_err(|error| match error {
+        unusable @ heal::HealError::State { .. } => RunError::State(unusable),
+        unhealed => RunError::Heal(unhealed),
+    })?;
     let directory = RunDirectory::create(&request.runs, &clock)
         .map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
-    let mut recorder = Recorder::create(directory.path(), clock, display)?;
-    recorder.emit(What::RunStarted(Box::new(facts(&request, &directory, &clock))))?;
-    let state = heal::state_directory()?;
-    for ledger in heal::orphans(&state)? {
+    let mut recorder = match begin(&request, &directory, clock, display) {
+        Ok(recorder) => recorder,
+        Err(error) => {
+            directory.discard();
+            return Err(error.into());
+        }
+    };
+    for ledger in orphans {
         for line in heal::heal_dead_run(&ledger).await?.unwrap_or_default() {
             recorder.emit(What::Note { text: format!("healed what a dead run left: {line}") })?;
         }
     }
-    let standing = request.place.stand(&request.program, directory.run(), request.seed).await?;
+    let (standing, lock) = match enter(&request, &state, directory.run()).await {
+        Ok(entered) => entered,
+        Err(error) => {
+            // Nothing has happened that a record could tell of.
+            directory.discard();
+            return Err(error);
+        }
+    };
     let ended = on_cluster(&request, &standing, &state, &directory, &mut recorder, cancel).await;
-    // A cluster of the run's own goes whatever became of the run.
+    // A cluster of the run's own goes whatever became of the run, and its lock with it.
+    let own = standing.is_own();
     let stopped = standing.leave();
+    if own {
+        lock.remove();
+    }
     ended?;
     stopped?;
     recorder.emit(What::RunEnded { clean: recorder.is_clean() })?;
@@ -133,6 +162,34 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     report::files::write(&report, directory.path())?;
     directory.publish().map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
     Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned() })
+}
+
+fn begin<'a>(
+    request: &Request,
+    directory: &RunDirectory,
+    clock: RunClock,
+    display: Display<'a>,
+) -> Result<Recorder<'a>, RecordError> {
+    let mut recorder = Recorder::create(directory.path(), clock, display)?;
+    recorder.emit(What::RunStarted(Box::new(facts(request, directory, &clock))))?;
+    Ok(recorder)
+}
+
+/// Finds or starts the cluster, makes sure that it may be written to, and takes the namespace.
+async fn enter(request: &Request, state: &Path, run: &str) -> Result<(place::Standing, Lock), RunError> {
+    let standing = match &request.release {
+        Some(_) => request.place.stand(&request.program, run, request.seed).await?,
+        // On a cluster of its own nothing would be installed.
+        None => place::Standing::find(&request.place).await?,
+    };
+    let allowed = pipeline::permit(&request.config, standing.cluster()).await.map_err(RunError::from);
+    match allowed.and_then(|()| take_lock(state, standing.cluster())) {
+        Ok(lock) => Ok((standing, lock)),
+        Err(error) => {
+            standing.leave()?;
+            Err(error)
+        }
+    }
 }
 
 /// Everything between a standing cluster and the last event.
@@ -146,7 +203,6 @@ async fn on_cluster(
 ) -> Result<(), RunError> {
     let cluster = standing.cluster();
     recorder.emit(What::ClusterReady(cluster.facts.clone()))?;
-    let _lock = take_lock(state, cluster)?;
     if let Some(release) = &request.release
         && !release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await?
     {
@@ -162,7 +218,8 @@ async fn on_cluster(
             journal: recorder.journal_path(),
             pid: std::process::id(),
         },
-    )?;
+    )
+    .map_err(RunError::State)?;
     let guardian = Guardian::start(&request.program, ledger.path()).map_err(RunError::Guardian)?;
     recorder.guard_with(ledger);
     let system = Live::new(cluster.clone(), recorder.clock, directory.run().to_owned(), request.seed);
@@ -171,6 +228,7 @@ async fn on_cluster(
             break;
         }
         let clock = recorder.clock;
+        let plan = &hold::outlasting_restarts(plan, cluster).await;
         let ran = engine::run(plan, &system, &clock, cancel, &mut |event: &Event| recorder.accept(event)).await;
         let outcome = ran.map_err(|unrecorded| RunError::Record(unrecorded.source))?;
         let about = bundle::About::scenario(&plan.id, &judge(plan, &outcome), recorder.events());
@@ -213,13 +271,27 @@ fn facts(request: &Request, directory: &RunDirectory, clock: &RunClock) -> RunFa
     }
 }
 
-/// One run at a time works in a namespace: the lock is a file, and goes with the process.
-fn take_lock(state: &Path, cluster: &Cluster) -> Result<File, RunError> {
+/// A locked file; the lock goes with the process.
+struct Lock {
+    path: PathBuf,
+    _held: File,
+}
+
+impl Lock {
+    /// Removes the file, of a cluster that nobody can reach any more.
+    fn remove(self) {
+        // A file that stays is in nobody's way.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// One run at a time works in a namespace.
+fn take_lock(state: &Path, cluster: &Cluster) -> Result<Lock, RunError> {
     let path = state.join(format!("{}-{}.lock", cluster.facts.uid, cluster.namespace));
     let failed = |source| RunError::Directory { path: path.clone(), source };
     let file = File::create(&path).map_err(failed)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock { path, _held: file }),
         Err(TryLockError::WouldBlock) => Err(RunError::Busy {
             namespace: cluster.namespace.clone(),
             cluster: cluster.facts.name.clone(),

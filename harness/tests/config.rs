@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use harness::config::{Ask, Config, Program};
+use harness::pipeline::manifests;
 
 const SYSTEM: &str = r#"
 [system]
@@ -106,4 +107,24 @@ fn a_system_that_cannot_be_is_refused() {
 fn an_absent_file_is_named() {
     let error = Config::load(Path::new("/nowhere/gate.toml")).unwrap_err();
     assert_eq!(error.to_string(), "read `/nowhere/gate.toml`: No such file or directory (os error 2)");
+}
+
+#[test]
+fn the_committed_manifests_fit_the_committed_file() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gate.toml");
+    let config = Config::load(&file).unwrap();
+    for profile in config.profiles.keys().map(String::as_str).chain([manifests::AS_DEPLOYED]) {
+        let loaded = manifests::load(&config, profile).unwrap();
+        assert_eq!(loaded.profile_changes.is_empty(), profile == manifests::AS_DEPLOYED, "{profile}");
+        for object in &loaded.objects {
+            for repository in object.repositories() {
+                assert!(config.images.contains_key(repository), "{} runs `{repository}`", object.title());
+            }
+        }
+        for check in &config.smoke {
+            let is_it = |object: &&manifests::Manifest| object.kind() == "Service" && object.name() == check.service;
+            let service = loaded.objects.iter().find(is_it).unwrap_or_else(|| panic!("no service {}", check.service));
+            assert_eq!(service.value["spec"]["type"], "NodePort", "`{}` asks {}", check.name, check.service);
+        }
+    }
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub mod state;
+
 /// A place of its own to run `xtask` in.
 #[derive(Debug)]
 pub struct Place {
@@ -103,6 +105,17 @@ impl Cluster<'_> {
             command.env("KUBECONFIG", self.kubeconfig()).stdin(Stdio::null());
             command
         })
+    }
+
+    /// Process id of its outermost process.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        let told = self.place.run(["cluster", "status", "--output", "json"]).expect_code(0).stdout;
+        let told: Value = serde_json::from_str(&told).expect("the status is JSON");
+        told["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("the status has a pid")
     }
 
     /// The kubeconfig to reach it with.

@@ -1,9 +1,21 @@
 //! The gate from source to verdict, and every way it must not be green.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use gameday_tests::{Place, project};
 use serde_json::Value;
 
+/// One gate after the other: what runs beside a measurement disturbs it.
+static ALONE: Mutex<()> = Mutex::new(());
+
 const VARIANTS: [&str; 4] = ["redis-lost/killed", "redis-lost/deleted", "redis-lost/hung", "redis-lost/gone"];
+
+fn alone() -> MutexGuard<'static, ()> {
+    // A test that failed before says so itself.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Verdict by scenario id, from `report.json`.
 fn verdicts(report: &Value) -> Vec<(String, String)> {
@@ -20,6 +32,7 @@ fn all(verdict: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_gate_is_green_on_the_good_build_and_its_report_renders_again_the_same() {
+    let _alone = alone();
     let place = Place::new();
     let ended = place.run(["gate"]).expect_code(0);
     let report = place.report();
@@ -59,6 +72,7 @@ fn one_by_one(arguments: &[&str], expected_code: i32, expected_verdict: &str) ->
 
 #[test]
 fn a_build_that_never_reconnects_is_red_in_every_variant() {
+    let _alone = alone();
     for scenario in one_by_one(&["--build", "never-reconnects"], 1, "fail") {
         assert!(scenario["fault-proven"] == true, "it is red because it did not recover: {scenario}");
     }
@@ -66,6 +80,7 @@ fn a_build_that_never_reconnects_is_red_in_every_variant() {
 
 #[test]
 fn a_fault_that_does_not_bite_is_inconclusive() {
+    let _alone = alone();
     let place = Place::new();
     let scenarios = project().join("tests/scenarios/no-bite");
     let ended = place.run(["gate", "--scenarios", scenarios.to_str().unwrap(), "--suite", "no-bite"]).expect_code(3);
@@ -77,6 +92,7 @@ fn a_fault_that_does_not_bite_is_inconclusive() {
 
 #[test]
 fn a_build_whose_health_check_is_costly_shows_our_own_effect_and_not_a_failure() {
+    let _alone = alone();
     let place = Place::new();
     let ended = place.run(["gate", "redis-lost/killed", "--build", "costly-health"]).expect_code(3);
     assert_eq!(verdicts(&place.report()), [(VARIANTS[0].to_owned(), "inconclusive".to_owned())]);
@@ -85,6 +101,7 @@ fn a_build_whose_health_check_is_costly_shows_our_own_effect_and_not_a_failure()
 
 #[test]
 fn a_release_that_never_gets_ready_is_rolled_back() {
+    let _alone = alone();
     for build in ["never-ready", "crash-loop"] {
         let place = Place::new();
         place.run(["gate", "redis-lost/killed", "--build", build]).expect_code(7);
@@ -94,6 +111,7 @@ fn a_release_that_never_gets_ready_is_rolled_back() {
 
 #[test]
 fn a_release_that_is_slow_to_start_is_not_rolled_back() {
+    let _alone = alone();
     let place = Place::new();
     place.run(["gate", "redis-lost/deleted", "--build", "slow-start"]).expect_code(0);
     assert_eq!(verdicts(&place.report()), [("redis-lost/deleted".to_owned(), "pass".to_owned())]);

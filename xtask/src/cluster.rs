@@ -58,7 +58,10 @@ fn up(command: &Up, shared: &Shared) -> anyhow::Result<ExitCode> {
         tell(shared, &running, "runs already");
         return Ok(ExitCode::SUCCESS);
     }
-    std::fs::create_dir_all(&command.images)?;
+    std::fs::create_dir_all(&command.images).map_err(|error| {
+        Failure::new(Exit::Environment, format!("make `{}`: {error}", command.images.display()))
+            .hint("check space and permissions there, or name another directory with --images")
+    })?;
     let started = launch::start(&Options {
         program: std::env::current_exe()?,
         name: name.clone(),
@@ -67,7 +70,7 @@ fn up(command: &Up, shared: &Shared) -> anyhow::Result<ExitCode> {
         seed: command.seed,
         lifetime: Lifetime::UntilStopped,
     });
-    tell(shared, &started.map_err(environment)?, "runs");
+    tell(shared, &started.map_err(Failure::from)?, "runs");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -81,7 +84,7 @@ fn status(command: &Named, shared: &Shared) -> anyhow::Result<ExitCode> {
 }
 
 fn down(command: &Named, shared: &Shared) -> anyhow::Result<ExitCode> {
-    let ran = launch::stop(&command.name).map_err(environment)?;
+    let ran = launch::stop(&command.name).map_err(Failure::from)?;
     let state = if ran { "stopped" } else { "did not run" };
     match shared.output {
         Output::Json => println!("{}", json!({ "name": command.name, "state": state })),
@@ -105,8 +108,4 @@ fn tell(shared: &Shared, running: &Running, state: &str) {
             println!("export KUBECONFIG={kubeconfig}");
         }
     }
-}
-
-fn environment(error: launch::LaunchError) -> Failure {
-    Failure::new(Exit::Environment, error).hint("`cargo xtask doctor` says what this machine lacks")
 }

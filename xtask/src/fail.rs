@@ -1,8 +1,19 @@
-//! Errors at the edge: printed once, with the exit code of their kind.
+//! Errors at the edge: printed once, with the exit code of their kind and the next step.
 
 use std::process::ExitCode;
 
+use embedded_cluster::launch::LaunchError;
+use harness::cluster::ClusterError;
+use harness::cluster::permission::Refused;
+use harness::config::ConfigError;
+use harness::image::ImageError;
+use harness::pipeline::manifests::ManifestError;
+use harness::pipeline::{ApiError, BuildError, DeployError, PushError, RollbackError, SmokeError};
+use harness::run::RunError;
+use harness::run::place::PlaceError;
 use harness::verdict::Exit;
+
+const DOCTOR: &str = "`cargo xtask doctor` says what this machine lacks";
 
 /// An error that knows its exit code and what the reader can do.
 #[derive(Debug, thiserror::Error)]
@@ -22,10 +33,177 @@ impl Failure {
         Self { message: message.to_string(), hint: None, exit }
     }
 
+    /// An error with its sources, which messages of this project leave to the edge.
+    pub(crate) fn of(exit: Exit, error: &dyn std::error::Error) -> Self {
+        let mut message = error.to_string();
+        for source in std::iter::successors(error.source(), |error| error.source()).map(ToString::to_string) {
+            if !message.contains(&source) {
+                message = format!("{message}: {source}");
+            }
+        }
+        Self { message, hint: None, exit }
+    }
+
     /// Adds the next step.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl From<LaunchError> for Failure {
+    fn from(error: LaunchError) -> Self {
+        let hint = error.hint.clone().unwrap_or_else(|| DOCTOR.to_owned());
+        Self::of(Exit::Environment, &error).hint(hint)
+    }
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        let hint = match &error {
+            ClusterError::NotRunning { .. } => "`cargo xtask cluster up` starts it",
+            ClusterError::Kubeconfig { .. } => "name another file with --kubeconfig, or set KUBECONFIG",
+            ClusterError::UnknownContext { .. } => "name one of these with --context",
+            ClusterError::Silent { .. } => "is it up? `kubectl --context NAME version` asks it the same",
+            ClusterError::Unreachable { .. } => "`kubectl get services` shows what there is",
+        };
+        Self::of(Exit::Environment, &error).hint(hint)
+    }
+}
+
+impl From<PlaceError> for Failure {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Launch(error) => error.into(),
+            PlaceError::Cluster(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(error: Refused) -> Self {
+        Self::of(Exit::Environment, &error).hint(error.hint())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let hint = match &error {
+            ConfigError::Unreadable { .. } => "run from the project's root, or name the file with --config",
+            ConfigError::Invalid { .. } => "correct it at that place; the project's own gate.toml is an example",
+        };
+        Self::of(Exit::Usage, &error).hint(hint)
+    }
+}
+
+impl From<ManifestError> for Failure {
+    fn from(error: ManifestError) -> Self {
+        let hint = match &error {
+            ManifestError::Unreadable { .. } => "gate.toml says where they are: [system] manifests, and the profiles",
+            ManifestError::Invalid { .. } => "correct it at that place",
+            ManifestError::UnknownProfile { .. } => "choose one of these with --profile",
+        };
+        Self::of(Exit::Usage, &error).hint(hint)
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::of(Exit::Environment, &error).hint("`cargo xtask cluster status` says whether the embedded cluster runs")
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        match &error {
+            BuildError::UnknownBuild { .. } => Self::of(Exit::Usage, &error).hint("choose one of these with --build"),
+            BuildError::Cancelled => Self::of(Exit::Interrupted, &error),
+            BuildError::Cargo { .. } => Self::of(Exit::Environment, &error).hint("what cargo says stands above"),
+            BuildError::Image(ImageError::MissingProgram { program, package }) => {
+                let missing = Self::new(Exit::Environment, format!("find `{program}`: not installed"));
+                missing.hint(package.map_or_else(|| DOCTOR.to_owned(), |package| format!("apt-get install {package}")))
+            }
+            BuildError::CargoUnusable { .. } | BuildError::Image(_) | BuildError::Worker(_) => {
+                Self::of(Exit::Environment, &error).hint(DOCTOR)
+            }
+        }
+    }
+}
+
+impl From<PushError> for Failure {
+    fn from(error: PushError) -> Self {
+        match &error {
+            PushError::Cancelled => Self::of(Exit::Interrupted, &error),
+            PushError::Image(_) | PushError::Worker(_) => {
+                Self::of(Exit::Environment, &error).hint("check space and permissions under target/gate")
+            }
+        }
+    }
+}
+
+impl From<DeployError> for Failure {
+    fn from(error: DeployError) -> Self {
+        let exit = match error {
+            DeployError::Manifest(error) => return error.into(),
+            DeployError::Refused(error) => return error.into(),
+            DeployError::Api(error) => return error.into(),
+            DeployError::Unserved { .. } | DeployError::Blind { .. } => Exit::Environment,
+            DeployError::RolledBack { .. } => Exit::RolledBack,
+            DeployError::RollbackFailed { .. } | DeployError::BadFirstInstall { .. } => Exit::RollbackFailed,
+            DeployError::Cancelled => return Self::of(Exit::Interrupted, &error),
+        };
+        Self::of(exit, &error).hint("`kubectl describe` and `kubectl logs` on the pods of the namespace show more")
+    }
+}
+
+impl From<RollbackError> for Failure {
+    fn from(error: RollbackError) -> Self {
+        match error {
+            RollbackError::Refused(error) => error.into(),
+            RollbackError::Manifest(error) => error.into(),
+            RollbackError::Cancelled => Self::of(Exit::Interrupted, &error),
+            RollbackError::NoRevision { .. } => {
+                Self::of(Exit::RollbackFailed, &error).hint("`kubectl rollout history` shows what there is")
+            }
+            RollbackError::Absent { .. } | RollbackError::NothingToRollBack => {
+                Self::of(Exit::RollbackFailed, &error).hint("`cargo xtask deploy` installs the release")
+            }
+            RollbackError::Api(_) | RollbackError::NotRestored { .. } => Self::of(Exit::RollbackFailed, &error)
+                .hint("`kubectl describe` and `kubectl logs` on the pods of the namespace show more"),
+        }
+    }
+}
+
+impl From<SmokeError> for Failure {
+    fn from(error: SmokeError) -> Self {
+        match error {
+            SmokeError::Cluster(error) => error.into(),
+            SmokeError::Failed { .. } => {
+                Self::of(Exit::GateFailed, &error).hint("each failed check stands above, with what was seen")
+            }
+            SmokeError::Nothing(_) => Self::of(Exit::Usage, &error).hint("add a [[smoke]] to gate.toml"),
+            SmokeError::Cancelled => Self::of(Exit::Interrupted, &error),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Place(error) => error.into(),
+            RunError::Refused(error) => error.into(),
+            RunError::Heal(_) => Self::of(Exit::CleanUpIncomplete, &error).hint(
+                "run `cargo xtask heal` when the cluster answers; the ledger under $XDG_STATE_HOME/gameday stays",
+            ),
+            RunError::Busy { .. } => Self::of(Exit::Environment, &error).hint("wait until it ends"),
+            RunError::State(_) => Self::of(Exit::Environment, &error)
+                .hint("check space and permissions there, or set XDG_STATE_HOME to another directory"),
+            RunError::Directory { .. } | RunError::Record(_) | RunError::Report(_) => {
+                Self::of(Exit::Environment, &error)
+                    .hint("check space and permissions there, or name another place with --runs")
+            }
+            RunError::Guardian(_) => Self::of(Exit::Environment, &error).hint(DOCTOR),
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use harness::config::Config;
 use harness::pipeline::manifests;
 use harness::report;
-use harness::run::place::{DEFAULT_NAME, Place, PlaceError};
+use harness::run::place::{DEFAULT_NAME, Place};
 use harness::run::release::Release;
-use harness::run::{self, Finished, Request, RunError};
+use harness::run::{self, Finished, Request};
 use harness::verdict::Exit;
 
 use crate::display::Live;
@@ -25,8 +25,8 @@ const SUITE: &str = "core";
 /// Which cluster.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Where {
-    /// Sort of cluster. The embedded one runs as long as this command, unless `cluster up`
-    /// started one.
+    /// Sort of cluster. `gate` runs an embedded one for as long as it needs it, unless
+    /// `cluster up` started one; all others need one that runs.
     #[arg(long, value_enum, default_value_t = Sort::Embedded, conflicts_with = "context")]
     cluster: Sort,
     /// A kubeconfig context instead.
@@ -90,6 +90,7 @@ pub(crate) fn gate(command: &Gate, shared: &Shared) -> anyhow::Result<ExitCode> 
             Exit::Usage,
             format!("no build `{build}` in gate.toml: there are {}", known.join(", ")),
         )
+        .hint("choose one of these with --build")
         .into());
     }
     let release = Release {
@@ -125,7 +126,7 @@ fn rehearse(
     shared: &Shared,
 ) -> anyhow::Result<ExitCode> {
     let plans = rehearsal.chosen.plans(&config, release.is_some().then_some(SUITE))?;
-    let manifests = manifests::load(&config, &rehearsal.profile).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let manifests = manifests::load(&config, &rehearsal.profile).map_err(Failure::from)?;
     let request = Request {
         place: rehearsal.place.place(&config)?,
         release,
@@ -146,7 +147,7 @@ fn rehearse(
         anyhow::Ok((finished, signal))
     })?;
     live.finish();
-    let finished = finished.map_err(failed)?;
+    let finished = finished.map_err(Failure::from)?;
     print(&finished, shared)?;
     let exit = match (finished.exit, signal.terminated()) {
         (Exit::Interrupted, true) => Exit::Terminated,
@@ -180,29 +181,4 @@ fn print(finished: &Finished, shared: &Shared) -> anyhow::Result<()> {
 fn command_line() -> String {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     format!("cargo xtask {}", arguments.join(" "))
-}
-
-/// The exit code of a run that could not begin or be recorded.
-pub(crate) fn failed(error: RunError) -> Failure {
-    let doctor = "`cargo xtask doctor` says what this machine lacks";
-    match &error {
-        RunError::Heal(_) => {
-            Failure::new(Exit::CleanUpIncomplete, &error).hint("run `cargo xtask heal` when the cluster answers")
-        }
-        RunError::Busy { .. } => Failure::new(Exit::Environment, &error).hint("wait until it ends"),
-        RunError::Place(PlaceError::Launch(_)) => Failure::new(Exit::Environment, &error).hint(doctor),
-        RunError::Place(PlaceError::Cluster(_)) => Failure::new(Exit::Environment, &error)
-            .hint("check --context and --kubeconfig, or use the embedded cluster"),
-        RunError::Directory { .. } | RunError::Record(_) | RunError::Report(_) => {
-            Failure::new(Exit::Environment, chain(&error))
-                .hint("check space and permissions there, or name another place with --runs")
-        }
-        RunError::Guardian(_) => Failure::new(Exit::Environment, chain(&error)),
-    }
-}
-
-/// An error with its sources, which messages of this project leave to the edge.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(Some(error), |error| error.source());
-    sources.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -37,7 +37,7 @@ pub(crate) fn heal(command: &Heal, shared: &Shared) -> anyhow::Result<ExitCode> 
 }
 
 fn incomplete(error: heal::HealError) -> Failure {
-    Failure::new(Exit::CleanUpIncomplete, error).hint(
+    Failure::of(Exit::CleanUpIncomplete, &error).hint(
         "the ledger stays under $XDG_STATE_HOME/gameday/runs; run `cargo xtask heal` again when the cluster answers",
     )
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use harness::config::{Config, Release};
 use harness::event::{Event, What};
-use harness::pipeline::{self, BuiltRelease, DeployError, DeployOptions, Variant};
+use harness::pipeline::{self, BuiltRelease, DeployOptions, Variant, manifests};
 use harness::run::place::Standing;
 use harness::verdict::Exit;
 use tokio_util::sync::CancellationToken;
@@ -70,42 +70,32 @@ pub(crate) fn push(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode>
 
 pub(crate) fn deploy(command: &Deploy, shared: &Shared) -> anyhow::Result<ExitCode> {
     with_stages(shared, async |config, cancel, sink| {
+        // A manifest, profile or cluster that cannot be used is told before minutes of building.
+        manifests::load(config, &command.profile)?;
+        let standing = standing(&command.place, config, sink).await?;
         let release = pushed(&command.build, config, cancel, sink).await?;
-        let standing = standing(&command.place, config).await?;
         let cluster = standing.cluster();
         let options = DeployOptions { stage: "deploy", profile: &command.profile, run: "none" };
         let deployed = pipeline::deploy(config, cluster, &release, options, cancel, sink).await;
-        deployed.map_err(|error| Failure::new(exit_of(&error), error))
+        deployed.map_err(Failure::from)
     })
 }
 
 pub(crate) fn rollback(command: &Rollback, shared: &Shared) -> anyhow::Result<ExitCode> {
     with_stages(shared, async |config, cancel, sink| {
-        let standing = standing(&command.place, config).await?;
+        let standing = standing(&command.place, config, sink).await?;
         let rolled = pipeline::rollback(config, standing.cluster(), command.to_revision, cancel, sink).await;
-        rolled.map(drop).map_err(|error| Failure::new(Exit::RollbackFailed, error))
+        rolled.map(drop).map_err(Failure::from)
     })
 }
 
 pub(crate) fn smoke(command: &Smoke, shared: &Shared) -> anyhow::Result<ExitCode> {
     with_stages(shared, async |config, cancel, sink| {
-        let standing = standing(&command.place, config).await?;
+        let standing = standing(&command.place, config, sink).await?;
         let version = config.release_version(Release::Current).to_owned();
         let asked = pipeline::smoke(config, standing.cluster(), &version, command.quick, cancel, sink).await;
-        asked.map(drop).map_err(|error| Failure::new(Exit::GateFailed, error))
+        asked.map(drop).map_err(Failure::from)
     })
-}
-
-fn exit_of(error: &DeployError) -> Exit {
-    match error {
-        DeployError::Manifest(_) => Exit::Usage,
-        DeployError::Refused(_) | DeployError::Unserved { .. } | DeployError::Api(_) | DeployError::Blind { .. } => {
-            Exit::Environment
-        }
-        DeployError::RolledBack { .. } => Exit::RolledBack,
-        DeployError::RollbackFailed { .. } | DeployError::BadFirstInstall { .. } => Exit::RollbackFailed,
-        DeployError::Cancelled => Exit::Interrupted,
-    }
 }
 
 async fn built(
@@ -120,8 +110,7 @@ async fn built(
         (None, false) => Variant::current(),
     };
     let built = pipeline::build(config, &[variant], cancel, sink).await;
-    let built = built.map_err(|error| Failure::new(Exit::GateFailed, error))?;
-    built.into_iter().next().ok_or_else(|| Failure::new(Exit::Bug, "nothing was built"))
+    built?.into_iter().next().ok_or_else(|| Failure::new(Exit::Bug, "nothing was built"))
 }
 
 async fn pushed(
@@ -133,16 +122,18 @@ async fn pushed(
     let release = built(command, config, cancel, sink).await?;
     let images = std::path::absolute(IMAGES).map_err(|error| Failure::new(Exit::Environment, error))?;
     let pushed = pipeline::push(config, std::slice::from_ref(&release), &images, cancel, sink).await;
-    pushed.map_err(|error| Failure::new(Exit::Environment, error))?;
+    pushed?;
     Ok(release)
 }
 
-/// A cluster that stands already: a release on a cluster that ends with the command is of no use.
-async fn standing(place: &Where, config: &Config) -> Result<Standing, Failure> {
+/// A cluster that stands already: a release on a cluster that ends with the command is of no
+/// use. It is shown before anything is written, and what may not be written to is refused.
+async fn standing(place: &Where, config: &Config, sink: pipeline::Sink<'_>) -> Result<Standing, Failure> {
     let place = place.place(config).map_err(|error| Failure::new(Exit::Environment, error))?;
-    Standing::find(&place).await.map_err(|error| {
-        Failure::new(Exit::Environment, error).hint("`cargo xtask cluster up` starts the embedded cluster")
-    })
+    let standing = Standing::find(&place).await?;
+    sink(What::ClusterReady(standing.cluster().facts.clone()));
+    pipeline::permit(config, standing.cluster()).await?;
+    Ok(standing)
 }
 
 /// Runs stages with the live display and signals around them.

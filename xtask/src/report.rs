@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use harness::event::Event;
-use harness::journal;
+use harness::journal::{self, JournalError};
 use harness::report;
 use harness::verdict::Exit;
 
@@ -48,7 +48,17 @@ pub(crate) fn report(command: &Report, shared: &Shared) -> anyhow::Result<ExitCo
             .hint("`cargo xtask report` renders the newest run; give a run id or a journal file")
             .into());
     }
-    let recorded = journal::read::<Event>(&path).map_err(|error| Failure::new(Exit::Usage, error))?;
+    let recorded = journal::read::<Event>(&path).map_err(|error| {
+        let hint = match &error {
+            JournalError::Damaged { line, .. } => format!(
+                "what lies before can be rendered: `head -n {} {} > before.ndjson`, then `cargo xtask report before.ndjson`",
+                line - 1,
+                path.display()
+            ),
+            JournalError::Io { .. } => "check its permissions".to_owned(),
+        };
+        Failure::of(Exit::Usage, &error).hint(hint)
+    })?;
     if recorded.torn_bytes > 0 {
         anstream::eprintln!(
             "warning: the journal ends in the middle of an event ({} bytes left out): its run was cut off",

@@ -116,10 +116,7 @@ pub(crate) fn schema() -> anyhow::Result<ExitCode> {
 
 /// Reads `gate.toml`.
 pub(crate) fn config(path: &Path) -> anyhow::Result<Config> {
-    let loaded = Config::load(path).map_err(|error| {
-        Failure::new(Exit::Usage, error).hint("run from the project's root, or name the file with --config")
-    });
-    Ok(loaded?)
+    Ok(Config::load(path).map_err(Failure::from)?)
 }
 
 fn invalid(error: SelectError) -> Failure {
@@ -129,7 +126,7 @@ fn invalid(error: SelectError) -> Failure {
         SelectError::Twice { .. } => "give one of them another name",
         SelectError::Unknown { .. } => "`cargo xtask list` shows what there is",
     };
-    Failure::new(Exit::Usage, &error).hint(hint)
+    Failure::of(Exit::Usage, &error).hint(hint)
 }
 
 fn describe(plan: &scenario::plan::Plan, namespace: &str) -> String {

@@ -17,6 +17,9 @@ use crate::event::{ClusterFacts, ClusterKind};
 
 pub mod permission;
 pub mod pods;
+mod reason;
+
+pub(crate) use reason::reason;
 
 /// How long connecting to the API server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -134,14 +137,15 @@ impl Cluster {
         }
         let options = KubeConfigOptions { context: Some(context), ..KubeConfigOptions::default() };
         let unusable = |reason: String| ClusterError::Kubeconfig { file: file.clone(), reason };
-        let mut config =
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| unusable(error.to_string()))?;
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+            .await
+            .map_err(|error| unusable(reason::first_line(&error)))?;
         // A retry that nobody sees makes a stopwatch lie.
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let api = endpoint(&config).await.map_err(unusable)?;
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client = Client::try_from(config).map_err(|error| unusable(error.to_string()))?;
+        let client = Client::try_from(config).map_err(|error| unusable(reason(&error)))?;
         let kind = kind_of(selection, &name, api.address.ip());
         let (version, uid) = tokio::time::timeout(ANSWER_TIMEOUT, identity(&client))
             .await
@@ -170,7 +174,7 @@ impl Cluster {
             }
         }
         let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found = services.get(service).await.map_err(|error| unreachable(error.to_string()))?;
+        let found = services.get(service).await.map_err(|error| unreachable(reason(&error)))?;
         let ports = found.spec.and_then(|spec| spec.ports).unwrap_or_default();
         let node_port = ports.iter().find_map(|port| port.node_port).and_then(|port| u16::try_from(port).ok());
         let port = node_port.ok_or_else(|| unreachable("it has no node port; give it `type: NodePort`".to_owned()))?;
@@ -180,9 +184,9 @@ impl Cluster {
 
 /// The kubeconfig of a selection, what to call the file, and what to call the cluster.
 fn read(selection: &Selection) -> Result<(Kubeconfig, String, String), ClusterError> {
-    let failed = |file: &str, error: &dyn std::fmt::Display| ClusterError::Kubeconfig {
+    let failed = |file: &str, error: &dyn std::error::Error| ClusterError::Kubeconfig {
         file: file.to_owned(),
-        reason: error.to_string(),
+        reason: reason::first_line(reason::innermost(error)),
     };
     match selection {
         Selection::Embedded { name } => {
@@ -235,9 +239,9 @@ fn authorization(auth: &AuthInfo) -> Result<Option<http::HeaderValue>, String> {
 }
 
 async fn identity(client: &Client) -> Result<(String, String), String> {
-    let version = client.apiserver_version().await.map_err(|error| error.to_string())?;
+    let version = client.apiserver_version().await.map_err(|error| reason(&error))?;
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let system = namespaces.get("kube-system").await.map_err(|error| error.to_string())?;
+    let system = namespaces.get("kube-system").await.map_err(|error| reason(&error))?;
     Ok((version.git_version, system.metadata.uid.unwrap_or_default()))
 }
 

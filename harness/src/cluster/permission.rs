@@ -11,9 +11,7 @@ pub const ALLOW_LABEL: &str = "gameday.dev/allow-rehearsal";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// `gate.toml` does not pin this context.
-    #[error(
-        "write to context `{context}`: gate.toml does not list it; add `[clusters.NAME] context = \"{context}\", uid = \"{uid}\"`"
-    )]
+    #[error("write to context `{context}`: gate.toml does not list it")]
     NotPinned {
         /// The context.
         context: String,
@@ -31,15 +29,31 @@ pub enum Refused {
         pinned: String,
     },
     /// The namespace does not carry the label.
-    #[error(
-        "write to namespace `{namespace}` on `{context}`: nobody allowed it; `kubectl label namespace {namespace} {ALLOW_LABEL}=true` does"
-    )]
+    #[error("write to namespace `{namespace}` on `{context}`: nobody allowed it")]
     NotLabelled {
         /// The context.
         context: String,
         /// The namespace.
         namespace: String,
     },
+}
+
+impl Refused {
+    /// What a person does who wants it allowed.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NotPinned { context, uid } => format!(
+                "if things may be broken there, add to gate.toml: [clusters.NAME] context = \"{context}\" uid = \"{uid}\""
+            ),
+            Self::OtherCluster { .. } => "check which cluster the context leads to; if it was made anew on purpose, \
+                correct the uid in gate.toml"
+                .to_owned(),
+            Self::NotLabelled { context, namespace } => format!(
+                "if things may be broken there: kubectl --context {context} label namespace {namespace} {ALLOW_LABEL}=true"
+            ),
+        }
+    }
 }
 
 /// Decides from facts alone; `label` is the value of [`ALLOW_LABEL`] on the namespace.

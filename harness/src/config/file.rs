@@ -26,8 +26,6 @@ struct GateFile {
     #[serde(default)]
     profiles: BTreeMap<String, ProfileForm>,
     #[serde(default)]
-    suites: BTreeMap<String, Vec<String>>,
-    #[serde(default)]
     clusters: BTreeMap<String, PinForm>,
     #[serde(default)]
     rollout: RolloutForm,
@@ -138,7 +136,6 @@ pub(super) fn parse(text: &str, file: &Path, root: &Path) -> Result<Config, Conf
             .into_iter()
             .map(|(name, profile)| (name, Profile { overlay: root.join(profile.overlay) }))
             .collect(),
-        suites: form.suites,
         clusters: form
             .clusters
             .into_iter()

@@ -27,11 +27,15 @@ mod calls;
 mod next;
 mod patience;
 mod progress;
+#[cfg(test)]
+mod test_plan;
 
 use calls::Returned;
 use next::{Action, next};
 pub use patience::Patience;
 use progress::Progress;
+#[cfg(test)]
+pub(crate) use test_plan::test_plan;
 
 /// The record did not take an event, so the scenario was broken off.
 #[derive(Debug, thiserror::Error)]

@@ -235,8 +235,8 @@ fn steady_or_break(plan: &Plan, state: &State, view: &View, now: Offset, then: S
 
 /// A broken system, before the first remedy step or without any.
 fn watching(plan: &Plan, state: &State, view: &View, now: Offset) -> Action {
-    let is_over = view.deadline.is_some_and(|deadline| now >= deadline);
-    if view.back == Back::Recovered || is_over {
+    let deadline = deadline(plan, state, view);
+    if view.back == Back::Recovered || now >= deadline {
         return Action::Enter(Stage::Healing);
     }
     let nothing_felt = !view.proven && !view.symptom;
@@ -246,15 +246,15 @@ fn watching(plan: &Plan, state: &State, view: &View, now: Offset) -> Action {
         return match view.back {
             Back::Absorbed => Action::Enter(Stage::Healing),
             _ if nothing_felt && now >= bite => Action::Enter(Stage::Healing),
-            _ if nothing_felt => Action::Wait(earlier(view.deadline, bite)),
-            _ => Action::Wait(view.deadline),
+            _ if nothing_felt => Action::Wait(Some(bite.min(deadline))),
+            _ => Action::Wait(Some(deadline)),
         };
     }
     let felt_by = state.since + bounds::FELT_WITHIN;
     if view.proven && view.symptom {
         Action::Enter(Stage::Remedying(0))
     } else if now < felt_by {
-        Action::Wait(earlier(view.deadline, felt_by))
+        Action::Wait(Some(felt_by.min(deadline)))
     } else if nothing_felt || view.back == Back::Absorbed {
         Action::Enter(Stage::Healing)
     } else {
@@ -267,11 +267,12 @@ fn remedying(plan: &Plan, state: &State, view: &View, now: Offset, step: usize) 
     if !state.answered {
         return Action::Call(Call::Step(step));
     }
-    if view.back != Back::NotYet || view.deadline.is_some_and(|deadline| now >= deadline) {
+    let deadline = deadline(plan, state, view);
+    if view.back != Back::NotYet || now >= deadline {
         return Action::Enter(Stage::Healing);
     }
     if step + 1 >= plan.remedy.len() {
-        return Action::Wait(view.deadline);
+        return Action::Wait(Some(deadline));
     }
     if state.step_failed {
         return Action::Enter(Stage::Remedying(step + 1));
@@ -279,11 +280,7 @@ fn remedying(plan: &Plan, state: &State, view: &View, now: Offset, step: usize) 
     let watched = state.since + plan.remedy[step].watch;
     // What looks like a recovery is let show whether it is one, before anyone interferes.
     let decided = view.good_since.map_or(watched, |since| watched.max(since + plan.hold + bounds::HOLD_MARGIN));
-    if now >= decided {
-        Action::Enter(Stage::Remedying(step + 1))
-    } else {
-        Action::Wait(earlier(view.deadline, decided))
-    }
+    if now >= decided { Action::Enter(Stage::Remedying(step + 1)) } else { Action::Wait(Some(decided.min(deadline))) }
 }
 
 fn after_heal(state: &State) -> Action {
@@ -305,8 +302,10 @@ fn subsided(plan: &Plan, state: &State, view: &View, now: Offset) -> Action {
     }
 }
 
-fn earlier(one: Option<Offset>, other: Offset) -> Option<Offset> {
-    Some(one.map_or(other, |one| one.min(other)))
+/// Until when to watch. The outcome knows once the budget has started; until then the same
+/// time counts from this stage's beginning.
+fn deadline(plan: &Plan, state: &State, view: &View) -> Offset {
+    view.deadline.unwrap_or(state.since + plan.budget.max + plan.hold + plan.slow)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::cluster::reason;
+
 /// How long one try may take. The server's own limit for writes is 34 s; it answers in
 /// milliseconds, or something is wrong that waiting does not mend.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -55,11 +57,11 @@ where
 }
 
 fn described(doing: &str, error: &kube::Error) -> ApiError {
-    let (reason, status) = match error {
-        kube::Error::Api(status) => (status.message.clone(), Some(status.code)),
-        other => (chain(other), None),
+    let status = match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
     };
-    ApiError { doing: doing.to_owned(), reason, status }
+    ApiError { doing: doing.to_owned(), reason: reason(error), status }
 }
 
 fn silent(doing: &str) -> ApiError {
@@ -73,16 +75,6 @@ fn is_weather(error: &kube::Error) -> bool {
         kube::Error::HyperError(_) | kube::Error::Service(_) => true,
         _ => false,
     }
-}
-
-/// The outermost and the innermost cause: `ServiceError: …: connection refused`.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let (outer, inner) = (error.to_string(), innermost.to_string());
-    if outer.contains(&inner) { outer } else { format!("{outer}: {inner}") }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Revisions of workloads: the templates a rollback can return to.
 
+use std::time::Duration;
+
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -15,6 +18,8 @@ use crate::scenario::plan::{WorkloadKind, WorkloadRef};
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 const REVISION_HASH: &str = "controller-revision-hash";
+/// How long a controller may take to see a change; it takes milliseconds.
+const OBSERVED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a workload is, and was.
 #[derive(Debug, Clone, PartialEq)]
@@ -153,6 +158,8 @@ pub(super) async fn release_stuck_pods(
     if workload.kind != WorkloadKind::StatefulSet {
         return Ok(());
     }
+    // Until the controller knows of the return, it may still make pods of the bad revision.
+    observed(cluster, workload).await?;
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let everything = ListParams::default();
     let all = ask(&format!("list the pods of {workload}"), || api.list(&everything)).await?;
@@ -164,9 +171,34 @@ pub(super) async fn release_stuck_pods(
         }
         let of_this_pod = DeleteParams::default()
             .preconditions(kube::api::Preconditions { uid: Some(facts.uid.clone()), resource_version: None });
-        ask_optional(&format!("delete pod/{}", facts.name), || api.delete(&facts.name, &of_this_pod)).await?;
+        let doing = format!("delete pod/{}", facts.name);
+        match ask_optional(&doing, || api.delete(&facts.name, &of_this_pod)).await {
+            Ok(_) => {}
+            // Another pod of that name has taken its place meanwhile.
+            Err(error) if error.status == Some(409) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
+}
+
+/// Waits until a StatefulSet's controller has seen its newest change.
+async fn observed(cluster: &Cluster, workload: &WorkloadRef) -> Result<(), ApiError> {
+    let api: Api<StatefulSet> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
+    let is_observed = |set: Option<&StatefulSet>| {
+        let seen = |set: &StatefulSet| set.status.as_ref()?.observed_generation;
+        set.is_some_and(|set| seen(set) >= set.metadata.generation)
+    };
+    let failed = |reason: String| ApiError {
+        doing: format!("wait until the controller of {workload} has seen the change"),
+        reason,
+        status: None,
+    };
+    match tokio::time::timeout(OBSERVED_WITHIN, await_condition(api, &workload.name, is_observed)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed(format!("it has not within {} s", OBSERVED_WITHIN.as_secs()))),
+    }
 }
 
 /// The template as a whole, and nothing of the one that is there.

@@ -48,6 +48,12 @@ impl RunDirectory {
         &self.run
     }
 
+    /// Removes it again, of a run that did not begin.
+    pub fn discard(self) {
+        // What cannot be removed does no harm: it is not the newest run.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+
     /// Points `latest` to this run, atomically.
     ///
     /// # Errors

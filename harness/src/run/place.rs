@@ -112,6 +112,12 @@ impl Standing {
         &self.selection
     }
 
+    /// Whether the cluster is the run's own, and ends with it.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// Ends the cluster if it is the run's own.
     ///
     /// # Errors

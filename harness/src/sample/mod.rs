@@ -14,6 +14,8 @@ pub mod judge;
 pub(crate) mod redis;
 pub mod sampler;
 pub mod schedule;
+pub(crate) mod thread;
+pub mod truth;
 pub(crate) mod websocket;
 
 /// The pods of the namespace, as a watch last saw them.

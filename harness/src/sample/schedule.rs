@@ -147,3 +147,136 @@ impl Grid {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::sample::{HttpCheck, RedisCheck};
+    use crate::scenario::plan::{PlannedCheck, Role, WorkloadKind};
+
+    const EACH: Target = Target::EachPod;
+    const SERVICE: Target = Target::Service;
+
+    fn http(target: Target) -> Check {
+        Check::Http(HttpCheck { target, path: "/".to_owned(), status: 200, json: serde_json::Map::new() })
+    }
+
+    fn redis() -> Check {
+        let of = WorkloadRef { kind: WorkloadKind::StatefulSet, name: "redis".to_owned() };
+        Check::Redis(RedisCheck { of, port: 6379 })
+    }
+
+    fn plan(checks: Vec<(Check, Cost, u64)>, cap: f64) -> Plan {
+        let planned = |(number, (check, cost, millis)): (usize, (Check, Cost, u64))| PlannedCheck {
+            name: CheckName(format!("check-{number}")),
+            check,
+            role: Role::Recovery,
+            cost,
+            interval: Duration::from_millis(millis),
+            timeout: Duration::from_secs(2),
+        };
+        let checks = checks.into_iter().enumerate().map(planned).collect();
+        Plan { checks, samples_per_pod_second_max: cap, ..crate::engine::test_plan(0) }
+    }
+
+    #[test]
+    fn checks_share_the_cap_of_a_pod() {
+        let check = |name: &str, checks: Vec<(Check, Cost, u64)>, cap: f64, pods: usize, expect: &[u64]| {
+            let paces = paces(&plan(checks, cap), pods, &Rate::full());
+            let seen: Vec<u64> = paces.iter().map(|pace| u64::try_from(pace.interval.as_millis()).unwrap()).collect();
+            assert_eq!(seen, expect, "{name}");
+        };
+        let low = |target: Target, millis: u64| (http(target), Cost::Low, millis);
+        check("within the cap", vec![low(EACH, 300)], 5.0, 3, &[300]);
+        check("one check beyond it", vec![low(EACH, 20)], 5.0, 3, &[200]);
+        check("two checks share it", vec![low(EACH, 300), low(EACH, 300)], 5.0, 3, &[400, 400]);
+        check("the faster one keeps its lead", vec![low(EACH, 100), low(EACH, 300)], 5.0, 3, &[267, 800]);
+        check("the service's looks are spread over its pods", vec![low(SERVICE, 100)], 5.0, 3, &[100]);
+        check("and all on one where there is one", vec![low(SERVICE, 100)], 5.0, 1, &[200]);
+        check("no pod counts as one", vec![low(SERVICE, 100)], 5.0, 0, &[200]);
+        check("both together", vec![low(EACH, 300), low(SERVICE, 300)], 4.0, 3, &[334, 334]);
+        check(
+            "another workload's pods have a cap of their own",
+            vec![low(EACH, 250), (redis(), Cost::Low, 300)],
+            4.0,
+            3,
+            &[250, 300],
+        );
+        check("costly checks are slower", vec![(http(EACH), Cost::High, 300)], 5.0, 3, &[1200]);
+        check("and leave room", vec![(http(EACH), Cost::High, 400), low(EACH, 250)], 5.0, 3, &[1600, 250]);
+        check("cheap ones may be fast", vec![low(EACH, 20)], 100.0, 3, &[20]);
+        check("but not as fast as that", vec![low(EACH, 1)], 10_000.0, 3, &[5]);
+    }
+
+    #[test]
+    fn what_slows_a_check_is_said() {
+        let plan = plan(vec![(http(EACH), Cost::Low, 100), (http(EACH), Cost::High, 1000)], 5.0);
+        let costly = [CheckName("check-0".to_owned())].into();
+        let reasons = |rate: &Rate| paces(&plan, 3, rate).into_iter().map(|pace| pace.reason).collect::<Vec<_>>();
+        let capped = "at most 5 looks at a pod in a second";
+        assert_eq!(
+            reasons(&Rate::full()),
+            [Some(capped.to_owned()), Some(format!("costly by the scenario; {capped}"))]
+        );
+        assert_eq!(
+            reasons(&Rate { costly, ..Rate::full() }),
+            [Some("found costly at the baseline".to_owned()), Some("costly by the scenario".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_rate_slows_what_was_capped_and_zero_stops_it() {
+        let plan = plan(vec![(http(EACH), Cost::Low, 20)], 5.0);
+        let at = |factor: f64| paces(&plan, 3, &Rate { factor, ..Rate::full() });
+        assert_eq!(at(0.25)[0].interval, Duration::from_millis(800));
+        assert_eq!(at(0.0), []);
+    }
+
+    #[test]
+    fn a_grid_does_not_move() {
+        let mut grid = Grid::new(Offset::from_millis(100), Duration::from_millis(20));
+        assert_eq!(grid.due(Offset::from_millis(99)), None);
+        assert_eq!(grid.due(Offset::from_millis(150)), Some(Offset::from_millis(100)));
+        assert_eq!(grid.due(Offset::from_millis(150)), Some(Offset::from_millis(120)));
+        assert_eq!(grid.due(Offset::from_millis(150)), Some(Offset::from_millis(140)));
+        assert_eq!(grid.due(Offset::from_millis(150)), None);
+        assert_eq!(grid.next(), Offset::from_millis(160));
+    }
+
+    #[test]
+    fn series_of_one_seed_are_spread() {
+        let interval = Duration::from_millis(300);
+        let of = |seed: u64, pod: u32| {
+            let subject = Subject::Pod { name: format!("pod-{pod}"), uid: format!("uid-{pod}") };
+            phase(seed, &CheckName("ready".to_owned()), &subject, interval)
+        };
+        assert_eq!(of(1, 1), of(1, 1));
+        assert_ne!(of(1, 1), of(2, 1));
+        let places: std::collections::BTreeSet<Duration> = (0..100).map(|pod| of(7, pod)).collect();
+        assert_eq!(places.len(), 100);
+        assert!(places.iter().all(|place| *place < interval));
+    }
+
+    proptest! {
+        #[test]
+        fn no_pod_is_looked_at_more_often_than_the_cap_allows(
+            checks in prop::collection::vec((any::<bool>(), any::<bool>(), 1u64..2_000), 1..6),
+            cap in 0.5f64..50.0,
+            pods in 1usize..10,
+        ) {
+            let checks: Vec<_> = checks
+                .into_iter()
+                .map(|(each, low, millis)| (http(if each { EACH } else { SERVICE }), if low { Cost::Low } else { Cost::High }, millis))
+                .collect();
+            let plan = plan(checks, cap);
+            let paces = paces(&plan, pods, &Rate::full());
+            let reaching: f64 = plan.checks.iter().zip(&paces).map(|(check, pace)| {
+                reach(&plan, &check.check, pods).1 / pace.interval.as_secs_f64()
+            }).sum();
+            prop_assert!(reaching <= cap * (1.0 + 1e-9), "{reaching} is beyond {cap}");
+            prop_assert!(paces.iter().zip(&plan.checks).all(|(pace, check)| pace.interval >= check.interval.min(INTERVAL_MIN)));
+        }
+    }
+}

@@ -10,8 +10,8 @@ use embedded_cluster::controllers;
 use embedded_cluster::node::Node;
 use embedded_cluster::store::Store;
 use harness::cluster::{Cluster, Selection};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -52,7 +52,6 @@ impl TestCluster {
 
         let kubeconfig = tempfile::tempdir().unwrap();
         write_kubeconfig(kubeconfig.path(), port, &certificates.ca_pem);
-        create_namespace(kubeconfig.path(), "kube-system").await;
         let cluster = connect(kubeconfig.path(), "kind-test").await;
         let troubles = Troubles::default();
         tasks.spawn(kubelet(cluster.clone(), Arc::clone(&troubles)));
@@ -105,15 +104,6 @@ impl TestCluster {
 async fn connect(directory: &Path, context: &str) -> Cluster {
     let selection = Selection::Context { kubeconfig: Some(directory.join("config")), context: context.to_owned() };
     Cluster::connect(&selection, "shop").await.unwrap()
-}
-
-async fn create_namespace(directory: &Path, name: &str) {
-    let kubeconfig = kube::config::Kubeconfig::read_from(directory.join("config")).unwrap();
-    let options = kube::config::KubeConfigOptions { context: Some("kind-test".into()), ..Default::default() };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
-    let api: Api<Namespace> = Api::all(kube::Client::try_from(config).unwrap());
-    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-    api.create(&PostParams::default(), &namespace).await.unwrap();
 }
 
 fn write_kubeconfig(directory: &Path, port: u16, ca_pem: &str) {

@@ -77,7 +77,10 @@ async fn run(arguments: &Arguments, report: &UnixStream) -> Result<(), LaunchErr
     // The descriptor stays open, and with it the lock, until this process is gone.
     let _held = lock.file();
     let result = with_place(arguments, report, &place).await;
-    place.clear(lock, result.is_err());
+    // The log stays where the error sends its reader there.
+    let log = place.log().display().to_string();
+    let keep_log = result.as_ref().is_err_and(|error| error.hint.as_ref().is_some_and(|hint| hint.contains(&log)));
+    place.clear(lock, keep_log);
     result
 }
 
@@ -100,7 +103,11 @@ async fn with_place(arguments: &Arguments, report: &UnixStream, place: &Place) -
             drop(listener);
             attend(arguments, report, place, port, &channel, &mut child).await
         }
-        Err(error) => Err(LaunchError::new(format!("hand over the API's socket: {error}"))),
+        // Nobody takes it: the chain of programs that was to start the cluster is at its end.
+        Err(_) => {
+            let _ = timeout(GRACE, child.wait()).await;
+            Err(refused(place))
+        }
     };
     drop(channel);
     end(&mut child).await;

@@ -7,7 +7,7 @@ use super::Tool;
 
 /// How to allow namespaces where they are refused.
 pub(super) const NAMESPACES_HINT: &str = "allow user namespaces: `sysctl -w kernel.unprivileged_userns_clone=1` \
-(Debian), `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu 24.04), or for a container \
+(Debian), `sysctl -w user.max_user_namespaces=10000`, `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` (Ubuntu 24.04), or for a container \
 `--security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined`";
 
 /// Free space below which a cluster is likely to fail, in bytes.

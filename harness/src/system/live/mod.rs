@@ -1,14 +1,17 @@
 //! A live cluster: the Kubernetes API on one side, the measuring threads on the other.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use super::{Observation, Observations, Rate, System, SystemError};
 use crate::clock::RunClock;
 use crate::cluster::Cluster;
+use crate::duration;
 use crate::event::{PodFacts, What};
 use crate::fault::{Fault, Receipt};
 use crate::heal::{HealError, receipts};
@@ -16,14 +19,12 @@ use crate::load::generator::Generator;
 use crate::runbook::command::Command;
 use crate::sample::door::Door;
 use crate::sample::sampler::Sampler;
+use crate::sample::thread::Thread;
 use crate::sample::{Check, Pods};
 use crate::scenario::plan::{Cost, Plan};
 
 mod command;
 mod pods;
-mod threads;
-
-use threads::Thread;
 
 /// How long it may take until the Service's address is known and the pods were seen once.
 const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(20);
@@ -47,22 +48,25 @@ impl Live {
         Self { cluster, clock, run, seed }
     }
 
-    /// The ways to the system that this plan needs.
-    async fn doors(&self, plan: &Plan) -> Result<(Door, Door), SystemError> {
-        let permanent = |message: String| SystemError { message, transient: false };
-        let api =
-            Door::api(&self.cluster.api).map_err(|reason| permanent(format!("reach the API server: {reason}")))?;
+    /// Where the Service is, and which pods there are: what observing starts from.
+    async fn first_look(&self, plan: &Plan) -> Result<(SocketAddr, Pods), SystemError> {
         let until = self.clock.instant(self.clock.now() + FIRST_LOOK_WITHIN);
         let mut last = "no answer".to_owned();
-        let address = loop {
-            match tokio::time::timeout_at(until, self.cluster.service_address(&plan.service)).await {
-                Ok(Ok(address)) => break address,
-                Ok(Err(error)) => last = error.to_string(),
-                Err(_) => return Err(permanent(last)),
+        let looking = async {
+            loop {
+                let address = self.cluster.service_address(&plan.service).await.map_err(|error| error.to_string());
+                match (address, pods::list(&self.cluster).await) {
+                    (Ok(address), Ok(pods)) => return (address, Pods::from(pods)),
+                    (Err(reason), _) => last = reason,
+                    (_, Err(error)) => last = error.to_string(),
+                }
+                tokio::time::sleep(LOOK).await;
             }
-            tokio::time::sleep_until(until.min(self.clock.instant(self.clock.now() + LOOK))).await;
         };
-        Ok((Door::direct(address), api))
+        timeout_at(until, looking).await.map_err(|_| SystemError {
+            message: format!("find the system within {}; last seen: {last}", duration::text(FIRST_LOOK_WITHIN)),
+            transient: false,
+        })
     }
 }
 
@@ -78,11 +82,15 @@ impl System for Live {
         into: Observations,
         cancel: CancellationToken,
     ) -> Result<(), SystemError> {
-        let (service, api) = self.doors(plan).await?;
+        let unreachable = |reason: String| SystemError { message: reason, transient: false };
+        let api = Door::api(&self.cluster.api).map_err(unreachable)?;
+        let Some(looked) = cancel.run_until_cancelled(self.first_look(plan)).await else { return Ok(()) };
+        let (address, pods) = looked?;
+        let service = Door::direct(address);
         // Whatever ends first ends the others.
         let ours = cancel.child_token();
         let _ends_threads = ours.clone().drop_guard();
-        let (tell, seen) = watch::channel(Pods::from([]));
+        let (tell, seen) = watch::channel(pods);
         let sampler = Sampler {
             plan: Arc::new(plan.clone()),
             clock: self.clock,
@@ -108,9 +116,11 @@ impl System for Live {
         let mut loading = Thread::start("load", generator.run())?;
         let watching = pods::watch(&self.cluster, &tell, &into, &ours);
         let ended = tokio::select! {
+            // First, so that a cancellation is not taken for the sampler's own end.
+            biased;
             watched = watching => watched,
-            sampled = sampling.ended() => sampled.map(|_| ()),
-            loaded = loading.ended() => loaded.map(|_| ()),
+            sampled = sampling.ended() => sampled.map(drop),
+            loaded = loading.ended() => loaded.map(drop),
         };
         ours.cancel();
         // Both end by themselves now; the first failure is the one that counts.

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use crate::system::SystemError;
 
 /// A thread that is always waited for: it must be told to end before this is dropped.
-pub(super) struct Thread<T> {
+pub(crate) struct Thread<T> {
     name: &'static str,
     handle: Option<JoinHandle<()>>,
     result: Option<oneshot::Receiver<Result<T, SystemError>>>,
@@ -18,7 +18,7 @@ impl<T: Send + 'static> Thread<T> {
     ///
     /// # Errors
     /// [`SystemError`] where there is no thread or no runtime to be had.
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &'static str,
         work: impl Future<Output = Result<T, SystemError>> + Send + 'static,
     ) -> Result<Self, SystemError> {
@@ -38,7 +38,7 @@ impl<T: Send + 'static> Thread<T> {
     ///
     /// # Errors
     /// What the work returned, and that it crashed.
-    pub(super) async fn ended(&mut self) -> Result<Option<T>, SystemError> {
+    pub(crate) async fn ended(&mut self) -> Result<Option<T>, SystemError> {
         let Some(result) = &mut self.result else { return Ok(None) };
         let result = result.await;
         self.result = None;

@@ -1,0 +1,139 @@
+//! What a system is, as far as a fault could change it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use kube::api::{Api, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+const NAMESPACE: &str = "hsc-jit";
+/// What `kubectl rollout restart` leaves in a template: a remedy that a run carried out is
+/// not undone, and changes nothing but this.
+const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
+/// The programs of the system; probes come and go.
+const PROGRAMS: [&str; 2] = ["standin", "redis-server"];
+
+/// Specs, settings, Secrets, ready pods and processes of the system on a cluster whose
+/// outermost process is `cluster`.
+///
+/// # Panics
+/// Where the cluster does not answer.
+pub async fn of_system(kubeconfig: &Path, cluster: u32) -> Value {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("the kubeconfig can be read");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let client = Client::try_from(config.expect("the kubeconfig is valid")).expect("the kubeconfig is complete");
+    let pods = objects::<Pod>(&client).await;
+    json!({
+        "deployments": part(objects::<Deployment>(&client).await, "/spec"),
+        "stateful-sets": part(objects::<StatefulSet>(&client).await, "/spec"),
+        "services": part(objects::<Service>(&client).await, "/spec"),
+        "config-maps": part(objects::<ConfigMap>(&client).await, "/data"),
+        "secrets": part(objects::<Secret>(&client).await, "/data"),
+        "pods": readiness(&pods),
+        "processes": processes_below(cluster),
+    })
+}
+
+async fn objects<K>(client: &Client) -> Vec<Value>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + Serialize
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), NAMESPACE);
+    let found = api.list(&ListParams::default()).await.expect("the cluster answers");
+    found.items.iter().map(|object| serde_json::to_value(object).expect("an object is JSON")).collect()
+}
+
+fn part(objects: Vec<Value>, pointer: &str) -> BTreeMap<String, Value> {
+    let named = objects.into_iter().map(|mut object| {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if let Some(annotations) = object.pointer_mut("/spec/template/metadata/annotations") {
+            if let Some(annotations) = annotations.as_object_mut() {
+                annotations.remove(RESTARTED);
+            }
+            if annotations.as_object().is_some_and(serde_json::Map::is_empty) {
+                *annotations = Value::Null;
+            }
+        }
+        (name, without_nulls(object.pointer(pointer).cloned().unwrap_or_default()))
+    });
+    named.collect()
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key, without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+/// How many pods of each label `app` are there, and how many of them are ready and staying.
+fn readiness(pods: &[Value]) -> BTreeMap<String, (usize, usize)> {
+    let mut found = BTreeMap::<String, (usize, usize)>::new();
+    for pod in pods {
+        let entry = found.entry(pod["metadata"]["labels"]["app"].as_str().unwrap_or_default().to_owned()).or_default();
+        let conditions = pod["status"]["conditions"].as_array();
+        let ready =
+            conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"));
+        entry.0 += 1;
+        entry.1 += usize::from(ready && pod["metadata"]["deletionTimestamp"].is_null());
+    }
+    found
+}
+
+/// How many processes of the system run below a process, and how many of them are stopped.
+fn processes_below(ancestor: u32) -> BTreeMap<String, (usize, usize)> {
+    let all: BTreeMap<u32, Process> = std::fs::read_dir("/proc")
+        .expect("processes can be listed")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, Process::read(pid)?)))
+        .collect();
+    let is_below = |pid: u32| {
+        let parents = std::iter::successors(Some(pid), |pid| all.get(pid).map(|process| process.parent));
+        parents.take_while(|pid| *pid > 1).any(|pid| pid == ancestor)
+    };
+    let mut found = BTreeMap::<String, (usize, usize)>::new();
+    for (pid, process) in &all {
+        if PROGRAMS.contains(&process.name.as_str()) && is_below(*pid) {
+            let entry = found.entry(process.name.clone()).or_default();
+            entry.0 += 1;
+            entry.1 += usize::from(process.state == 'T');
+        }
+    }
+    found
+}
+
+struct Process {
+    name: String,
+    state: char,
+    parent: u32,
+}
+
+impl Process {
+    /// `None` where it has ended meanwhile.
+    fn read(pid: u32) -> Option<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name stands in brackets and may itself contain brackets and spaces.
+        let (before, after) = text.rsplit_once(')')?;
+        let mut fields = after.split_whitespace();
+        Some(Self {
+            name: before.split_once('(')?.1.to_owned(),
+            state: fields.next()?.chars().next()?,
+            parent: fields.next()?.parse().ok()?,
+        })
+    }
+}
