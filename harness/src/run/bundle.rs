@@ -229,7 +229,7 @@ impl Bundle {
             format!("cluster    {} ({})", cluster.facts.name, cluster.facts.server),
             format!("namespace  {}", cluster.namespace),
             format!("run start  {}", clock.started()),
-            format!("collected  {} after it, when all healing had been done", clock.now()),
+            format!("collected  {} after it, and after any healing", clock.now()),
             String::new(),
             "objects/      the namespace's objects as the API server has them, field managers left out".to_owned(),
             "              secrets.json: no values, only their lengths and hashes with a salt that was thrown away"
@@ -254,7 +254,7 @@ impl Bundle {
         lines.push("as they are and in base64; those of fewer than 4 characters are not looked for.".to_owned());
         lines.push(String::new());
         if self.gaps.is_empty() {
-            lines.push("Nothing is missing or cut.".to_owned());
+            lines.push("Nothing that was asked for is missing or cut.".to_owned());
         } else {
             lines.push("Missing or cut:".to_owned());
             lines.extend(self.gaps.iter().map(|gap| format!("- {gap}")));
