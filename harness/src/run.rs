@@ -22,8 +22,9 @@ use crate::pipeline;
 use crate::report::Report;
 use crate::scenario::plan::Plan;
 use crate::system::live::Live;
-use crate::verdict::Exit;
+use crate::verdict::{Exit, judge};
 
+mod bundle;
 pub mod directory;
 pub mod files;
 mod hold;
@@ -206,7 +207,8 @@ async fn on_cluster(
     if let Some(release) = &request.release
         && !release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await?
     {
-        return Ok(());
+        let about = bundle::About::release(recorder.events());
+        return Ok(write_bundle(about, cluster, directory, recorder, cancel).await?);
     }
     let ledger = Ledger::create(
         state,
@@ -229,7 +231,9 @@ async fn on_cluster(
         let clock = recorder.clock;
         let plan = &hold::outlasting_restarts(plan, cluster).await;
         let ran = engine::run(plan, &system, &clock, cancel, &mut |event: &Event| recorder.accept(event)).await;
-        ran.map_err(|unrecorded| RunError::Record(unrecorded.source))?;
+        let outcome = ran.map_err(|unrecorded| RunError::Record(unrecorded.source))?;
+        let about = bundle::About::scenario(&plan.id, &judge(plan, &outcome), recorder.events());
+        write_bundle(about, cluster, directory, recorder, cancel).await?;
     }
     // A guardian that is not dismissed goes on healing when this process has ended.
     let clean = recorder.is_clean();
@@ -238,6 +242,22 @@ async fn on_cluster(
         guardian.dismiss().map_err(RunError::Guardian)?;
     }
     Ok(())
+}
+
+/// Writes a bundle where something went wrong, unless the user is waiting for the run to end.
+async fn write_bundle(
+    about: Option<bundle::About>,
+    cluster: &Cluster,
+    directory: &RunDirectory,
+    recorder: &mut Recorder<'_>,
+    cancel: &CancellationToken,
+) -> Result<(), RecordError> {
+    let Some(about) = about.filter(|_| !cancel.is_cancelled()) else {
+        return Ok(());
+    };
+    let clock = recorder.clock;
+    let text = bundle::write(&about, cluster, directory.path(), recorder.events(), &clock, cancel).await;
+    recorder.emit(What::Note { text })
 }
 
 fn facts(request: &Request, directory: &RunDirectory, clock: &RunClock) -> RunFacts {
