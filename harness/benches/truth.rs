@@ -1,4 +1,7 @@
-//! A thousand outages of a process that logs its own truth. `TRIALS=50` makes fewer.
+//! A thousand outages of a process that logs its own truth, and how punctual the sampler was
+//! meanwhile. `TRIALS=50` makes fewer.
+//!
+//! Not criterion's: what counts is that every trial holds, and a 99th percentile.
 
 use harness::sample::truth::{self, Outage, Program, SLOW, SPACING};
 
@@ -15,7 +18,10 @@ fn main() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let truth = runtime.block_on(truth::measure(&program, trials, 1)).unwrap_or_else(|error| panic!("{error}"));
-    println!("truth inside the interval: {} of {}", truth.held(), truth.trials.len());
+    println!("truth inside the interval: {} of {} ({} void)", truth.held(), truth.trials.len(), truth.void);
+    for miss in truth.trials.iter().filter(|trial| !trial.holds()) {
+        println!("  missed: {miss:?}");
+    }
     for outage in [Outage::Refuses, Outage::Hangs] {
         let width = truth.width_p99(outage).as_secs_f64() * 1000.0;
         println!("interval width p99, {outage:?}: {width:.1} ms (spacing {SPACING:?}, slow {SLOW:?})");

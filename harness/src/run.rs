@@ -19,12 +19,14 @@ use crate::event::{Event, RunFacts, What};
 use crate::guardian::Guardian;
 use crate::heal::{self, Ledger, Opened};
 use crate::pipeline;
-use crate::report::{self, Report};
+use crate::report::Report;
 use crate::scenario::plan::Plan;
 use crate::system::live::Live;
-use crate::verdict::Exit;
+use crate::verdict::{Exit, judge};
 
+mod bundle;
 pub mod directory;
+pub mod files;
 mod hold;
 pub mod place;
 pub mod recorder;
@@ -111,7 +113,7 @@ pub enum RunError {
     Guardian(#[source] io::Error),
     /// A report could not be rendered or written.
     #[error(transparent)]
-    Report(#[from] report::files::FilesError),
+    Report(#[from] files::FilesError),
 }
 
 /// Runs. Cancelling stops injecting, heals, and still writes the reports.
@@ -158,7 +160,7 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     stopped?;
     recorder.emit(What::RunEnded { clean: recorder.is_clean() })?;
     let report = Report::of(recorder.events());
-    report::files::write(&report, directory.path())?;
+    files::write(&report, directory.path())?;
     directory.publish().map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
     Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned() })
 }
@@ -205,7 +207,8 @@ async fn on_cluster(
     if let Some(release) = &request.release
         && !release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await?
     {
-        return Ok(());
+        let about = bundle::About::release(recorder.events());
+        return Ok(write_bundle(about, cluster, directory, recorder, cancel).await?);
     }
     let ledger = Ledger::create(
         state,
@@ -228,7 +231,9 @@ async fn on_cluster(
         let clock = recorder.clock;
         let plan = &hold::outlasting_restarts(plan, cluster).await;
         let ran = engine::run(plan, &system, &clock, cancel, &mut |event: &Event| recorder.accept(event)).await;
-        ran.map_err(|unrecorded| RunError::Record(unrecorded.source))?;
+        let outcome = ran.map_err(|unrecorded| RunError::Record(unrecorded.source))?;
+        let about = bundle::About::scenario(&plan.id, &judge(plan, &outcome), recorder.events());
+        write_bundle(about, cluster, directory, recorder, cancel).await?;
     }
     // A guardian that is not dismissed goes on healing when this process has ended.
     let clean = recorder.is_clean();
@@ -237,6 +242,22 @@ async fn on_cluster(
         guardian.dismiss().map_err(RunError::Guardian)?;
     }
     Ok(())
+}
+
+/// Writes a bundle where something went wrong, unless the user is waiting for the run to end.
+async fn write_bundle(
+    about: Option<bundle::About>,
+    cluster: &Cluster,
+    directory: &RunDirectory,
+    recorder: &mut Recorder<'_>,
+    cancel: &CancellationToken,
+) -> Result<(), RecordError> {
+    let Some(about) = about.filter(|_| !cancel.is_cancelled()) else {
+        return Ok(());
+    };
+    let clock = recorder.clock;
+    let text = bundle::write(&about, cluster, directory.path(), recorder.events(), &clock, cancel).await;
+    recorder.emit(What::Note { text })
 }
 
 fn facts(request: &Request, directory: &RunDirectory, clock: &RunClock) -> RunFacts {

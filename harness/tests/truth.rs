@@ -17,7 +17,8 @@ fn main() {
     }
     let path = std::env::current_exe().expect("this program has a path");
     let program = Program { path, arguments: vec!["serve".to_owned()] };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let truth = runtime.block_on(truth::measure(&program, TRIALS, 1)).unwrap_or_else(|error| panic!("{error}"));
     let misses: Vec<_> = truth.trials.iter().filter(|trial| !trial.holds()).collect();
     assert!(misses.is_empty(), "{misses:#?}");

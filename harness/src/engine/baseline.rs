@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn only_a_difference_that_comes_back_is_an_effect() {
-        let every = |share: u64| move |within: u64| within / 10 % share == 0;
+        let every = |share: u64| move |within: u64| (within / 10).is_multiple_of(share);
         let third = every(3);
         let fiftieth = every(50);
         let check = |name: &str, trial: Trial, expect: &str| assert_eq!(finding(&trial), expect, "{name}");

@@ -13,7 +13,6 @@ use crate::verdict::Exit;
 
 mod annotations;
 mod exit;
-pub mod files;
 mod fold;
 mod junit;
 mod markdown;

@@ -9,18 +9,34 @@ use crate::event::{Offset, Seen};
 /// What a look brought back: the value it read on the way, where there is one.
 pub type Answer = Result<Option<String>, Failure>;
 
+/// The times of one look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// When the schedule wanted it sent.
+    pub intended: Offset,
+    /// When its answer, or its end without one, was there.
+    pub done: Offset,
+    /// How long, of the time between, we ourselves stood still.
+    pub stalled: Duration,
+}
+
 /// Judges a look. `answer` is absent where none came within `timeout` of the intended start.
 ///
 /// A right answer counts only within `slow` of the *intended* start: a queue in front of
-/// the system, or of us, is time that a user waits.
+/// the system is time that a user waits. Where it would have been in time without our own
+/// standing still, nobody knows whether it was.
 #[must_use]
-pub fn judge(answer: Option<&Answer>, intended: Offset, done: Offset, slow: Duration, timeout: Duration) -> Seen {
-    let took = done.since(intended);
+pub fn judge(answer: Option<&Answer>, times: Times, slow: Duration, timeout: Duration) -> Seen {
+    let took = times.done.since(times.intended);
+    let is_late = took > slow;
+    let is_ours = is_late && took.saturating_sub(times.stalled) <= slow;
+    let stalled = || format!("we stood still for {:.3} s ourselves", times.stalled.as_secs_f64());
     match answer {
-        None => Seen::Bad { reason: format!("no answer within {}", duration::text(timeout)) },
         Some(Err(Failure::Theirs(reason))) => Seen::Bad { reason: reason.clone() },
         Some(Err(Failure::Ours(reason))) => Seen::Missing { reason: reason.clone() },
-        Some(Ok(_)) if took > slow => Seen::Bad { reason: format!("right answer after {:.3} s", took.as_secs_f64()) },
+        None | Some(Ok(_)) if is_ours => Seen::Missing { reason: stalled() },
+        None => Seen::Bad { reason: format!("no answer within {}", duration::text(timeout)) },
+        Some(Ok(_)) if is_late => Seen::Bad { reason: format!("right answer after {:.3} s", took.as_secs_f64()) },
         Some(Ok(_)) => Seen::Good,
     }
 }
@@ -40,21 +56,27 @@ mod tests {
     fn only_a_right_answer_in_time_is_good() {
         let slow = Duration::from_millis(1000);
         let timeout = Duration::from_secs(2);
-        let check = |answer: Option<Answer>, done: u64, expect: &str| {
-            let seen = judge(answer.as_ref(), Offset::from_millis(500), Offset::from_millis(done), slow, timeout);
-            let text = match seen {
+        let check = |answer: Option<Answer>, done: u64, stalled: u64, expect: &str| {
+            let (intended, done) = (Offset::from_millis(500), Offset::from_millis(done));
+            let times = Times { intended, done, stalled: Duration::from_millis(stalled) };
+            let text = match judge(answer.as_ref(), times, slow, timeout) {
                 Seen::Good => "good".to_owned(),
                 Seen::Bad { reason } => format!("bad: {reason}"),
                 Seen::Missing { reason } => format!("missing: {reason}"),
             };
             assert_eq!(text, expect);
         };
-        check(Some(Ok(None)), 500, "good");
-        check(Some(Ok(None)), 1500, "good");
-        check(Some(Ok(None)), 1501, "bad: right answer after 1.001 s");
-        check(Some(Err(Failure::Theirs("refused".to_owned()))), 501, "bad: refused");
-        check(Some(Err(Failure::Ours("no descriptors".to_owned()))), 501, "missing: no descriptors");
-        check(None, 2500, "bad: no answer within 2s");
+        check(Some(Ok(None)), 500, 0, "good");
+        check(Some(Ok(None)), 1500, 0, "good");
+        check(Some(Ok(None)), 1500, 300, "good");
+        check(Some(Ok(None)), 1501, 0, "bad: right answer after 1.001 s");
+        check(Some(Ok(None)), 1700, 199, "bad: right answer after 1.200 s");
+        check(Some(Ok(None)), 1700, 200, "missing: we stood still for 0.200 s ourselves");
+        check(Some(Err(Failure::Theirs("refused".to_owned()))), 1900, 900, "bad: refused");
+        check(Some(Err(Failure::Ours("no descriptors".to_owned()))), 501, 0, "missing: no descriptors");
+        check(None, 2500, 0, "bad: no answer within 2s");
+        check(None, 2500, 999, "bad: no answer within 2s");
+        check(None, 2500, 1900, "missing: we stood still for 1.900 s ourselves");
     }
 
     #[test]

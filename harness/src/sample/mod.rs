@@ -11,6 +11,7 @@ use crate::scenario::plan::WorkloadRef;
 pub mod door;
 pub(crate) mod http;
 pub mod judge;
+pub(crate) mod pulse;
 pub(crate) mod redis;
 pub mod sampler;
 pub mod schedule;

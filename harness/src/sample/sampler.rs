@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::door::Door;
 use super::http::HttpLook;
-use super::judge::{Answer, judge, slipped};
+use super::judge::{Answer, Times, judge, slipped};
+use super::pulse::{BEAT, Pulse};
 use super::redis::RedisLook;
 use super::schedule::{Grid, Pace, paces, phase};
 use super::websocket::WebsocketLook;
@@ -27,8 +28,6 @@ use crate::system::{Observation, Observations, Rate, SystemError};
 
 /// Looks in flight at once, all series together; beyond it a sample is missing.
 pub const IN_FLIGHT_MAX: usize = 256;
-/// With nothing to sample the schedule is looked at this often.
-const IDLE: Duration = Duration::from_secs(1);
 /// Highest slip that is told apart: a minute, in microseconds.
 const SLIP_MICROS_MAX: u64 = 60_000_000;
 
@@ -99,7 +98,7 @@ struct Place {
 
 enum Look {
     Http(HttpLook),
-    Redis(RedisLook),
+    Redis(Box<RedisLook>),
     Websocket(WebsocketLook),
 }
 
@@ -125,17 +124,19 @@ impl Sampler {
         let mut series: HashMap<(CheckName, Subject), Series> = HashMap::new();
         let mut looks = JoinSet::new();
         let mut current = Vec::new();
+        let pulse = Arc::new(Pulse::default());
         self.repace(&mut current, &mut series)?;
         loop {
             let now = self.clock.now();
-            let next = series.values().map(|one| one.grid.next()).min().unwrap_or(now + IDLE);
+            let next = series.values().map(|one| one.grid.next()).fold(now + BEAT, Offset::min);
+            pulse.beat(now, next);
             tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => break,
                 Ok(()) = self.rate.changed() => self.repace(&mut current, &mut series)?,
                 Ok(()) = self.pods.changed() => self.follow_pods(&current, &mut series)?,
                 Some(ended) = looks.join_next(), if !looks.is_empty() => punctuality.take_in(ended)?,
-                () = sleep_until(self.clock.instant(next)) => self.start_due(&mut series, &mut looks),
+                () = sleep_until(self.clock.instant(next)) => self.start_due(&mut series, &mut looks, &pulse),
             }
         }
         while let Some(ended) = looks.join_next().await {
@@ -226,7 +227,7 @@ impl Sampler {
                 Look::Websocket(WebsocketLook { door, path: format!("{place}{}", websocket.path) })
             }
             Check::Redis(redis) => {
-                Look::Redis(RedisLook::new(door, self.namespace.clone(), redis.clone(), self.pods.clone()))
+                Look::Redis(Box::new(RedisLook::new(door, self.namespace.clone(), redis.clone(), self.pods.clone())))
             }
         })
     }
@@ -238,7 +239,12 @@ impl Sampler {
         })
     }
 
-    fn start_due(&self, series: &mut HashMap<(CheckName, Subject), Series>, looks: &mut JoinSet<Started>) {
+    fn start_due(
+        &self,
+        series: &mut HashMap<(CheckName, Subject), Series>,
+        looks: &mut JoinSet<Started>,
+        pulse: &Arc<Pulse>,
+    ) {
         let now = self.clock.now();
         for one in series.values_mut() {
             while let Some(intended) = one.grid.due(now) {
@@ -248,8 +254,17 @@ impl Sampler {
                 let full = (looks.len() >= IN_FLIGHT_MAX)
                     .then(|| Seen::Missing { reason: format!("{IN_FLIGHT_MAX} looks are in flight already") });
                 let unsent = slip.or(full);
-                let place = Arc::clone(&one.place);
-                looks.spawn(start(place, intended, fresh, unsent, self.clock, self.into.clone(), self.cancel.clone()));
+                let start = Start {
+                    place: Arc::clone(&one.place),
+                    intended,
+                    fresh,
+                    unsent,
+                    clock: self.clock,
+                    pulse: Arc::clone(pulse),
+                    into: self.into.clone(),
+                    cancel: self.cancel.clone(),
+                };
+                looks.spawn(start.go());
             }
         }
     }
@@ -261,38 +276,50 @@ struct Started {
     recorded: bool,
 }
 
-async fn start(
+/// One look, about to start.
+struct Start {
     place: Arc<Place>,
     intended: Offset,
     fresh: bool,
+    /// What keeps it from being sent, where something does.
     unsent: Option<Seen>,
     clock: RunClock,
+    pulse: Arc<Pulse>,
     into: Observations,
     cancel: CancellationToken,
-) -> Started {
-    let sent = clock.now();
-    let (seen, value, done) = if let Some(unsent) = unsent {
-        (unsent, None, sent)
-    } else {
-        let until = clock.instant(intended + place.timeout);
+}
+
+impl Start {
+    async fn go(self) -> Started {
+        let Self { place, intended, clock, .. } = &self;
+        let sent = clock.now();
+        let (seen, value, done) = match &self.unsent {
+            Some(unsent) => (unsent.clone(), None, sent),
+            None => self.look().await,
+        };
+        let (check, subject) = (place.check.clone(), place.subject.clone());
+        let sample = Sample { check, subject, intended: *intended, sent, done, seen, value };
+        // Waiting for room would delay looks: a full record is counted and told instead.
+        let put = self.into.try_send(Observation::Record(What::Sample(sample)));
+        Started { slip: sent.since(*intended), recorded: !matches!(put, Err(mpsc::error::TrySendError::Full(_))) }
+    }
+
+    async fn look(&self) -> (Seen, Option<String>, Offset) {
+        let Self { place, intended, clock, .. } = self;
+        let until = clock.instant(*intended + place.timeout);
         let answer = tokio::select! {
             biased;
-            answer = timeout_at(until, place.look.look(fresh)) => Some(answer.ok()),
-            () = cancel.cancelled() => None,
+            answer = timeout_at(until, place.look.look(self.fresh)) => answer.ok(),
+            () = self.cancel.cancelled() => {
+                let reason = "observing ended before the answer".to_owned();
+                return (Seen::Missing { reason }, None, clock.now());
+            }
         };
         let done = clock.now();
-        let seen = match &answer {
-            Some(answer) => judge(answer.as_ref(), intended, done, place.slow, place.timeout),
-            None => Seen::Missing { reason: "observing ended before the answer".to_owned() },
-        };
-        (seen, answer.flatten().and_then(Result::ok).flatten(), done)
-    };
-    let (check, subject) = (place.check.clone(), place.subject.clone());
-    let sample = Sample { check, subject, intended, sent, done, seen, value };
-    // Waiting for room would delay looks: a full record is counted and told instead.
-    let full =
-        matches!(into.try_send(Observation::Record(What::Sample(sample))), Err(mpsc::error::TrySendError::Full(_)));
-    Started { slip: sent.since(intended), recorded: !full }
+        let times = Times { intended: *intended, done, stalled: self.pulse.stalled(*intended, done) };
+        let seen = judge(answer.as_ref(), times, place.slow, place.timeout);
+        (seen, answer.and_then(Result::ok).flatten(), done)
+    }
 }
 
 impl Punctuality {

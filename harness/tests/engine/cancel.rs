@@ -47,10 +47,9 @@ async fn a_cancelled_run_waits_for_calls_that_change_the_system_and_for_no_other
         let script = Script { calls: [(operation, slow)].into(), ..killed() };
         let mut cancelled = None;
         let ran = run_with(plan(), script, |event, cancel| {
-            let now = match (&event.what, operation) {
-                (What::FaultSent, Operation::Inject) | (What::FaultPrepared { .. }, Operation::Keep) => true,
-                (What::PhaseEntered(Phase::Settling), Operation::Pods) => true,
-                _ => false,
+            let now = match operation {
+                Operation::Inject => matches!(event.what, What::FaultSent),
+                _ => matches!(event.what, What::PhaseEntered(Phase::Settling)),
             };
             if now && cancelled.is_none() {
                 cancel.cancel();

@@ -80,7 +80,8 @@ fn a_plan() -> impl Strategy<Value = Plan> {
 }
 
 fn on_paused_time<T>(work: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(work)
 }
 

@@ -220,8 +220,8 @@ impl Ran {
         assert_eq!(prepared, healed, "prepared and healed go together");
         let mut replayed = Outcome::new(plan);
         for event in events {
-            let line = serde_json::to_string(event).unwrap();
-            replayed.apply(&serde_json::from_str(&line).unwrap());
+            let line = serde_json::to_string(event).expect("events are JSON");
+            replayed.apply(&serde_json::from_str(&line).expect("and come back"));
         }
         assert_eq!(*outcome, replayed, "the replayed outcome is another one");
     }

@@ -31,8 +31,8 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
         let (mode, wanted) = watch::channel(Mode::Holds);
         let mut serving = JoinSet::new();
         serving.spawn(async move {

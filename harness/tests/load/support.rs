@@ -43,7 +43,7 @@ impl Loading {
             cancel: cancel.clone(),
         };
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(generator.run()).unwrap_or_else(|error| panic!("{error}"));
         });
         Self { rate, seconds: Mutex::new(Vec::new()), seen: tokio::sync::Mutex::new(seen), cancel, thread }
@@ -53,7 +53,7 @@ impl Loading {
         let next = tokio::time::timeout(PATIENCE, async { self.seen.lock().await.recv().await });
         let next = next.await.expect("nothing was told");
         if let Some(Observation::Record(What::Load(second))) = &next {
-            self.seconds.lock().unwrap().push(second.clone());
+            self.seconds.lock().expect("nobody panicked").push(second.clone());
         }
         next
     }
@@ -73,8 +73,8 @@ impl Loading {
     /// Seconds until one is like that; all of them so far.
     pub(crate) async fn until(&self, is: impl Fn(&LoadSecond) -> bool) -> Vec<LoadSecond> {
         loop {
-            if self.seconds.lock().unwrap().iter().any(&is) {
-                return self.seconds.lock().unwrap().clone();
+            if self.seconds.lock().expect("nobody panicked").iter().any(&is) {
+                return self.seconds.lock().expect("nobody panicked").clone();
             }
             self.next().await.expect("the load goes on until it is told to end");
         }
@@ -85,6 +85,6 @@ impl Loading {
         self.cancel.cancel();
         while self.next().await.is_some() {}
         self.thread.join().expect("the load did not crash");
-        self.seconds.into_inner().unwrap()
+        self.seconds.into_inner().expect("nobody panicked")
     }
 }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use harness::report::{self, Report, files};
+use harness::report::{self, Report};
+use harness::run::files;
 
 #[test]
 fn three_files_and_nothing_else() {

@@ -49,15 +49,16 @@ struct ApiServer {
 
 impl ApiServer {
     async fn start() -> Self {
-        let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["kubernetes".to_owned()]).unwrap();
-        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(["kubernetes".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("the key is PKCS 8");
         let server = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key);
-        let acceptor = TlsAcceptor::from(Arc::new(server.unwrap()));
+        let acceptor = TlsAcceptor::from(Arc::new(server.expect("the certificate is valid")));
         let mut roots = RootCertStore::empty();
-        roots.add(cert.der().clone()).unwrap();
+        roots.add(cert.der().clone()).expect("it is well-formed");
         let tls = Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
         let (mode, wanted) = watch::channel(Mode::Well("run-1"));
         let mut serving = JoinSet::new();
         serving.spawn(async move {
@@ -76,7 +77,7 @@ impl ApiServer {
             tls: Arc::clone(&self.tls),
             authorization: Some(HeaderValue::from_static("Bearer secret")),
         })
-        .unwrap()
+        .expect("a plain name")
     }
 }
 
@@ -136,10 +137,10 @@ async fn tunnel(stream: TlsStream<TcpStream>, head: Vec<u8>, mode: watch::Receiv
         response.headers_mut().insert("sec-websocket-protocol", protocol);
         Ok(response)
     };
-    let mut socket = tokio_tungstenite::accept_hdr_async(stream, granted).await.unwrap();
+    let mut socket = tokio_tungstenite::accept_hdr_async(stream, granted).await.expect("our own handshake");
     let port = 6379_u16.to_le_bytes();
     for channel in [0, 1] {
-        socket.send(Message::binary(vec![channel, port[0], port[1]])).await.unwrap();
+        socket.send(Message::binary(vec![channel, port[0], port[1]])).await.expect("the client listens");
     }
     while let Some(Ok(message)) = socket.next().await {
         let Message::Binary(frame) = message else { continue };
@@ -153,12 +154,12 @@ async fn tunnel(stream: TlsStream<TcpStream>, head: Vec<u8>, mode: watch::Receiv
                 // In two frames, cut in the middle.
                 let (one, other) = answer.as_bytes().split_at(20);
                 for part in [one, other] {
-                    socket.send(Message::binary([&[0], part].concat())).await.unwrap();
+                    socket.send(Message::binary([&[0], part].concat())).await.expect("the client listens");
                 }
             }
             Mode::Refused => {
                 let error = b"\x01error forwarding port 6379: connection refused".to_vec();
-                socket.send(Message::binary(error)).await.unwrap();
+                socket.send(Message::binary(error)).await.expect("the client listens");
                 return;
             }
             Mode::Closes | Mode::Pod503 | Mode::Status(..) => {
@@ -176,7 +177,7 @@ fn redis() -> harness::scenario::plan::WorkloadRef {
 
 /// Nothing listens there: whatever is asked of the Service by mistake is refused.
 fn nowhere() -> Door {
-    Door::direct("127.0.0.1:1".parse().unwrap())
+    Door::direct("127.0.0.1:1".parse().expect("an address"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,12 +37,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         Self::on(listener)
     }
 
     fn on(listener: TcpListener) -> Self {
-        let address = listener.local_addr().unwrap();
+        let address = listener.local_addr().expect("it is bound");
         let (mode, wanted) = watch::channel(Mode::Answers);
         let (connections, requests) = (Arc::new(AtomicUsize::new(0)), watch::Sender::new(0));
         let counts = (Arc::clone(&connections), requests.clone());
@@ -64,7 +64,7 @@ impl Server {
     }
 
     pub(crate) async fn restart(address: SocketAddr) -> Self {
-        Self::on(TcpListener::bind(address).await.unwrap())
+        Self::on(TcpListener::bind(address).await.expect("the port is free again"))
     }
 }
 

@@ -106,7 +106,7 @@ impl Sampling {
             cancel: cancel.clone(),
         };
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(sampler.run()).unwrap_or_else(|error| panic!("{error}"))
         });
         Self { clock, rate, pods, seen, cancel, thread: Some(thread) }

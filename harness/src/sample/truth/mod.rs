@@ -35,11 +35,17 @@ pub const SPACING: Duration = Duration::from_millis(20);
 /// A right answer that takes longer is a bad sample.
 pub const SLOW: Duration = Duration::from_millis(100);
 /// How long good samples must last.
-const HOLD: Duration = Duration::from_millis(100);
+const HOLD: Duration = Duration::from_millis(200);
+/// A process that is let run so much too late after an outage was down for longer than it
+/// knows: there is no truth in such a trial, and another one is made in its place.
+const LATE_MAX: Duration = Duration::from_millis(20);
 /// One trial takes well below a second; a machine may stand still meanwhile.
 const TRIAL_WITHIN: Duration = Duration::from_secs(30);
 /// How long the process may take to start, to act, or to say so.
 const WORD_WITHIN: Duration = Duration::from_secs(10);
+
+/// So many trials may always be void.
+const VOID_MIN: usize = 100;
 
 /// How the process fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +119,8 @@ impl Trial {
 pub struct Truth {
     /// Every trial, in order.
     pub trials: Vec<Trial>,
+    /// Trials that were made again because the process was not let run.
+    pub void: usize,
     /// How punctual the sampler was.
     pub punctuality: Punctuality,
 }
@@ -127,7 +135,7 @@ impl Truth {
     /// The 99th percentile of the interval's width over trials of one sort.
     #[must_use]
     pub fn width_p99(&self, outage: Outage) -> Duration {
-        let mut widths = Histogram::<u64>::new(3).expect("the precision is valid");
+        let mut widths = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).expect("the bounds are valid");
         for trial in self.trials.iter().filter(|trial| trial.outage == outage) {
             widths.saturating_record(u64::try_from(trial.width().as_micros()).unwrap_or(u64::MAX));
         }
@@ -152,6 +160,14 @@ pub enum TruthError {
     /// The sampler failed.
     #[error(transparent)]
     Sampler(#[from] SystemError),
+    /// The machine is too busy for any truth.
+    #[error("find {done} trials with a truth: in {void} others the process was not let run")]
+    Busy {
+        /// Trials without one.
+        void: usize,
+        /// Trials with one.
+        done: usize,
+    },
     /// A trial did not come to a recovery.
     #[error("see trial {trial} recover: {seen:?} after {} s", TRIAL_WITHIN.as_secs())]
     Unrecovered {
@@ -191,15 +207,23 @@ pub async fn measure(program: &Program, trials: usize, seed: u64) -> Result<Trut
     let mut sampling = Thread::start("sampler", sampler.run())?;
     let mut record = Record { clock, seen, outcome: Outcome::new(&plan::plan()) };
     let mut chance = fastrand::Rng::with_seed(seed);
-    let mut done = Vec::new();
-    for number in 0..trials {
-        let outage = if number.is_multiple_of(2) { Outage::Refuses } else { Outage::Hangs };
+    let (mut done, mut void) = (Vec::new(), 0);
+    while done.len() < trials {
+        let outage = if done.len().is_multiple_of(2) { Outage::Refuses } else { Outage::Hangs };
         let length = outage.length(&mut chance);
-        done.push(trial(number, outage, length, &mut process, &mut record).await?);
+        let trial = trial(done.len() + void, outage, length, &mut process, &mut record).await?;
+        if process.late().await? <= LATE_MAX {
+            done.push(trial);
+        } else {
+            void += 1;
+        }
+        if void > trials.max(VOID_MIN) {
+            return Err(TruthError::Busy { void, done: done.len() });
+        }
     }
     cancel.cancel();
     let punctuality = sampling.ended().await?.expect("it is asked once");
-    Ok(Truth { trials: done, punctuality })
+    Ok(Truth { trials: done, void, punctuality })
 }
 
 /// What is known in one trial.
@@ -285,6 +309,14 @@ impl Process {
     async fn order(&mut self, outage: Outage, length: Duration) -> Result<(), TruthError> {
         let order = format!("{} {}\n", outage.word(), length.as_nanos());
         Ok(self.orders.write_all(order.as_bytes()).await?)
+    }
+
+    /// How late it was let run since its last outage, at most.
+    async fn late(&mut self) -> Result<Duration, TruthError> {
+        self.orders.write_all(b"late\n").await?;
+        let heard = self.line("late").await?;
+        let nanos = heard.parse().map(Duration::from_nanos);
+        nanos.map_err(|_| TruthError::Silent { expected: "late", heard })
     }
 
     /// The two times that follow a word.

@@ -27,7 +27,8 @@ const BACKLOG: u32 = 1024;
 ///
 /// - `refuse NANOS`: the port and every connection are closed for that long;
 /// - `hang NANOS`: nothing at all is done for that long;
-/// - `down BEFORE AFTER`, `up BEFORE AFTER`: times just before and after it became so.
+/// - `down BEFORE AFTER`, `up BEFORE AFTER`: times just before and after it became so;
+/// - `late`, answered by `late NANOS`: how late it was let run since it is up, at most.
 ///
 /// # Errors
 /// Where the port, the input or the output fails.
@@ -44,23 +45,21 @@ async fn run() -> io::Result<()> {
     let input = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
     let mut orders = BufReader::new(input).lines();
     let mut serving = JoinSet::new();
+    let mut pulse = Pulse::new(clock);
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (stream, _) = accepted?;
                 stream.set_nodelay(true)?;
-                let answer = service_fn(|_| async { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from_static(b"ok")))) });
-                serving.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
+                serving.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)));
             }
             Some(_) = serving.join_next(), if !serving.is_empty() => {}
+            () = tokio::time::sleep_until(clock.instant(pulse.next)) => pulse.beat(),
             order = orders.next_line() => {
                 let Some(order) = order? else { return Ok(()) };
-                let unclear = || io::Error::new(io::ErrorKind::InvalidInput, format!("order `{order}` is not understood"));
-                let (outage, nanos) = order.split_once(' ').ok_or_else(unclear)?;
-                let length = Duration::from_nanos(nanos.parse().map_err(|_| unclear())?);
-                let before = clock.now();
-                match outage {
-                    "refuse" => {
+                match Order::read(&order)? {
+                    Order::Refuse(length) => {
+                        let before = clock.now();
                         drop(listener);
                         serving.shutdown().await;
                         tell("down", before, clock.now())?;
@@ -68,17 +67,69 @@ async fn run() -> io::Result<()> {
                         let before = clock.now();
                         listener = listen(address)?;
                         tell("up", before, clock.now())?;
+                        pulse = Pulse::new(clock);
                     }
-                    "hang" => {
+                    Order::Hang(length) => {
+                        let before = clock.now();
                         tell("down", before, clock.now())?;
                         stand_still(&clock, clock.now() + length);
                         let before = clock.now();
                         tell("up", before, clock.now())?;
+                        pulse = Pulse::new(clock);
                     }
-                    _ => return Err(unclear()),
+                    Order::Late => {
+                        pulse.beat();
+                        say(&format!("late {}", pulse.latest.as_nanos()))?;
+                    }
                 }
             }
         }
+    }
+}
+
+async fn answer(_: http::Request<hyper::body::Incoming>) -> Result<http::Response<Full<Bytes>>, Infallible> {
+    Ok(http::Response::new(Full::new(Bytes::from_static(b"ok"))))
+}
+
+/// What the process is told to do.
+enum Order {
+    Refuse(Duration),
+    Hang(Duration),
+    Late,
+}
+
+impl Order {
+    fn read(text: &str) -> io::Result<Self> {
+        let unclear = || io::Error::new(io::ErrorKind::InvalidInput, format!("order `{text}` is not understood"));
+        let length = |nanos: &str| nanos.parse().map(Duration::from_nanos).map_err(|_| unclear());
+        match text.split_once(' ') {
+            Some(("refuse", nanos)) => Ok(Self::Refuse(length(nanos)?)),
+            Some(("hang", nanos)) => Ok(Self::Hang(length(nanos)?)),
+            None if text == "late" => Ok(Self::Late),
+            _ => Err(unclear()),
+        }
+    }
+}
+
+/// How late the process' own wake-ups were: a process that the machine does not let run is
+/// down without knowing it.
+struct Pulse {
+    clock: RunClock,
+    next: Offset,
+    latest: Duration,
+}
+
+impl Pulse {
+    const BEAT: Duration = Duration::from_millis(5);
+
+    fn new(clock: RunClock) -> Self {
+        Self { clock, next: clock.now() + Self::BEAT, latest: Duration::ZERO }
+    }
+
+    fn beat(&mut self) {
+        let now = self.clock.now();
+        self.latest = self.latest.max(now.since(self.next));
+        self.next = now + Self::BEAT;
     }
 }
 

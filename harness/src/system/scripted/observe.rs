@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::world::{World, whom};
 use super::{Mode, Script, Whom};
 use crate::clock::RunClock;
-use crate::event::{LoadSecond, Offset, PodFacts, Sample, Seen, Subject, What};
+use crate::event::{LoadSecond, Offset, PodFacts, Sample, Subject, What};
 use crate::load::generator::LIGHT_INTERVAL;
 use crate::load::tally::Tally;
 use crate::sample::door::Failure;
-use crate::sample::judge::{Answer, judge};
+use crate::sample::judge::{Answer, Times, judge};
 use crate::sample::schedule::{Grid, Pace, paces, phase};
 use crate::sample::{Check, Target};
 use crate::scenario::plan::{Plan, PlannedCheck};
@@ -254,7 +254,8 @@ impl<'a> Observer<'a> {
             let until = due.intended + planned.timeout;
             let answer = timeout_at(clock.instant(until), answer(clock, world, who, takes)).await.ok();
             let done = clock.now();
-            let seen: Seen = judge(answer.as_ref(), due.intended, done, slow, planned.timeout);
+            let times = Times { intended: due.intended, done, stalled: Duration::ZERO };
+            let seen = judge(answer.as_ref(), times, slow, planned.timeout);
             let value = answer.and_then(Result::ok).flatten().filter(|_| is_redis);
             Sample { check: planned.name, subject: due.subject, intended: due.intended, sent, done, seen, value }
         }

@@ -1,11 +1,11 @@
-//! The reports of a run as files: the one place of this room that touches the file system.
+//! The reports of a run as files.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Report, json, junit, markdown};
+use crate::report::{Report, json, junit, markdown};
 
 /// A report could not be written.
 #[derive(Debug, thiserror::Error)]
