@@ -3,9 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use gameday_tests::{Ended, Place, eventually, program, project};
@@ -180,7 +181,7 @@ fn gate_toml_is_told_by_line_and_column() {
         ("[system]", "[system", &["gate.toml:3:"]),
         ("pull-grace = \"30s\"", "pull-grace = \"soon\"", &["gate.toml:", "soon"]),
         ("cargo = { package", "cargoo = { package", &["gate.toml:", "cargoo"]),
-        ("core = [\"redis-lost\"]", "core = \"redis-lost\"", &["gate.toml:"]),
+        ("quick = true", "quick = 1", &["gate.toml:", "expected a boolean"]),
     ];
     for (from, to, error) in rows {
         let place = Place::new();
@@ -216,25 +217,24 @@ fn manifests_are_told_by_file_line_and_column() {
     }
 }
 
-/// `xtask` below a shell that first makes the machine worse, in namespaces of its own.
-fn on_a_worse_machine(place: &Place, worse: &str, arguments: &[&str]) -> Ended {
-    let mut xtask = place.xtask(arguments);
+/// `xtask` after a shell has made the machine worse, in namespaces of its own.
+fn worse_machine(place: &Place, worse: &str, arguments: &[&str]) -> Command {
+    let xtask = place.xtask(arguments);
     let mut command = Command::new("unshare");
-    command
-        .args(["--user", "--map-root-user", "--mount", "sh", "-ec"])
-        .arg(format!("{worse}; exec \"$@\""))
-        .arg("sh")
-        .arg(program())
-        .args(arguments)
-        .current_dir(project());
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-ec", &format!("{worse}; exec \"$@\""), "sh"]);
+    command.arg(program()).args(arguments).current_dir(project()).stdin(Stdio::null());
     for (name, value) in xtask.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
     }
-    xtask.env_clear();
-    Ended::of(&mut command)
+    command
+}
+
+/// Runs it to its end.
+fn on_a_worse_machine(place: &Place, worse: &str, arguments: &[&str]) -> Ended {
+    Ended::of(&mut worse_machine(place, worse, arguments))
 }
 
 #[test]
@@ -392,6 +392,38 @@ fn a_full_disk_is_told_with_the_place() {
         ended_badly(&what, &ended, &Expected { code: 6, error: &[full, "No space left on device"], hint });
         left_nothing(&what, &place);
     }
+}
+
+#[test]
+fn a_disk_that_fills_up_while_a_fault_is_active_leaves_nothing_broken() {
+    let place = Place::new();
+    let cluster = place.cluster();
+    place.run(["deploy"]).expect_code(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let state = || runtime.block_on(gameday_tests::state::of_system(&cluster.kubeconfig(), cluster.pid()));
+    let before = state();
+
+    let small = place.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mount = format!("mount -t tmpfs -o size=64m none {0}; export GAMEDAY_RUNS={0}", small.display());
+    let mut command = worse_machine(&place, &mount, &["run", "redis-lost/gone"]);
+    let mut run = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(run.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("fault sent")), "it gets as far as breaking something");
+    // Only that process sees the small disk.
+    let seen = PathBuf::from(format!("/proc/{}/root{}", run.id(), small.display()));
+    let full = std::fs::write(seen.join("filler"), vec![0; 64 << 20]).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+
+    let stderr: Vec<String> = lines.collect();
+    let ended =
+        Ended { code: run.wait().unwrap().code().unwrap_or(-1), stdout: String::new(), stderr: stderr.join("\n") };
+    let expected = Expected { code: 6, error: &["journal.ndjson", "No space left on device"], hint: "--runs" };
+    ended_badly("a disk that fills up", &ended, &expected);
+    eventually(Duration::from_secs(10), || match state() {
+        now if now == before => Ok(()),
+        now => Err(format!("{:#}", now["stateful-sets"])),
+    });
 }
 
 /// A journal of a run that a gate without Redis wrote, quickly.
