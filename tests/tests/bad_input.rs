@@ -181,7 +181,7 @@ fn gate_toml_is_told_by_line_and_column() {
         ("[system]", "[system", &["gate.toml:3:"]),
         ("pull-grace = \"30s\"", "pull-grace = \"soon\"", &["gate.toml:", "soon"]),
         ("cargo = { package", "cargoo = { package", &["gate.toml:", "cargoo"]),
-        ("quick = true", "quick = 1", &["gate.toml:", "expected a boolean"]),
+        ("\nquick = true", "\nquick = 1", &["gate.toml:", "expected a boolean"]),
     ];
     for (from, to, error) in rows {
         let place = Place::new();
