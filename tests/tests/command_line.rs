@@ -116,6 +116,38 @@ fn a_standing_cluster_is_told_as_json_and_for_a_shell() {
 }
 
 #[test]
+fn release_steps_print_what_they_made_and_nothing_else_on_standard_output() {
+    let place = Place::new();
+    let cluster = place.cluster();
+    let json = |command: &[&str]| -> Value {
+        let ended = place.run([command, &["--output", "json"]].concat()).expect_code(0);
+        assert!(!ended.stderr.is_empty(), "{command:?} tells what it does");
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{command:?}: {error} in {}", ended.stdout))
+    };
+    for command in ["build", "push", "deploy"] {
+        let made = json(&[command]);
+        let images = made["images"].as_array().unwrap();
+        let backend = images.iter().filter_map(Value::as_str).find(|image| image.starts_with("hsc-jit-backend:"));
+        let version = made["version"].as_str().unwrap();
+        assert!(backend.is_some_and(|image| image.contains(version) && image.contains("@sha256:")), "{made:#}");
+    }
+    assert!(json(&["smoke"]).as_array().unwrap().len() > json(&["smoke", "--quick"]).as_array().unwrap().len());
+    let ended = place.run(["smoke", "--quiet"]).expect_code(0);
+    assert!(ended.stdout.ends_with("checks passed\n") && ended.stderr.is_empty(), "{ended:?}");
+
+    // There is nothing to go back to yet.
+    let ended = place.run(["rollback"]).expect_code(8);
+    assert!(ended.stderr.contains(" hint: `kubectl rollout history`"), "{ended:?}");
+    place.run(["deploy", "--previous"]).expect_code(0);
+    let ended = place.run(["smoke", "--quick"]).expect_code(1);
+    assert!(ended.stderr.contains("error: ") && ended.stderr.contains(" hint: "), "another version runs: {ended:?}");
+    let returned = json(&["rollback"]);
+    assert!(returned["returned"][0].as_str().unwrap().starts_with("deployment/backend is back"), "{returned:#}");
+    place.run(["smoke", "--quick"]).expect_code(0);
+    drop(cluster);
+}
+
+#[test]
 fn errors_and_narrative_stand_on_standard_error_only() {
     for command in [&["gate", "redis-found"][..], &["smoke"], &["report"], &["cluster", "status"], &["gaet"]] {
         let ended = run(command);

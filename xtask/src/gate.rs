@@ -169,8 +169,11 @@ fn print(finished: &Finished, shared: &Shared) -> anyhow::Result<()> {
         say::narrative(report::annotations(report).trim_end());
     }
     if let Some(summary) = std::env::var_os("GITHUB_STEP_SUMMARY") {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(summary)?;
-        file.write_all(report::markdown(report).as_bytes())?;
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(&summary);
+        if let Err(error) = opened.and_then(|mut file| file.write_all(report::markdown(report).as_bytes())) {
+            // The verdict is worth more than its summary.
+            say::narrative(format!("warning: write step summary `{}`: {error}", summary.display()));
+        }
     }
     if !shared.quiet {
         say::narrative(format!("reports: {}", finished.directory.display()));
