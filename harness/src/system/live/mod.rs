@@ -126,7 +126,10 @@ impl System for Live {
         // Both end by themselves now; the first failure is the one that counts.
         let punctuality = sampling.ended().await;
         let loaded = loading.ended().await;
-        if let Ok(Some(punctuality)) = &punctuality {
+        // Slip is in every sample; only what did not become one must be told.
+        if let Ok(Some(punctuality)) = &punctuality
+            && punctuality.dropped > 0
+        {
             // The engine may have stopped listening; then nobody reads the note.
             let _ = into.try_send(Observation::Record(What::Note { text: punctuality.note() }));
         }
