@@ -158,11 +158,22 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     }
     ended?;
     stopped?;
+    if let Some(mebibytes) = peak_memory() {
+        recorder.emit(What::Note { text: format!("this program used {mebibytes} MiB of memory at most") })?;
+    }
     recorder.emit(What::RunEnded { clean: recorder.is_clean() })?;
     let report = Report::of(recorder.events());
     files::write(&report, directory.path())?;
     directory.publish().map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
     Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned() })
+}
+
+/// The most memory that this process has had resident, in MiB, where the kernel says so.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = peak.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes.div_ceil(1024))
 }
 
 fn begin<'a>(

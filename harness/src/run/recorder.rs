@@ -97,7 +97,7 @@ impl<'a> Recorder<'a> {
     /// Whether every fault that was recorded is healed.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.ledger.as_ref().is_none_or(|ledger| ledger.open_faults().is_empty())
+        self.open.is_empty()
     }
 
     /// Where the journal is.
@@ -112,5 +112,48 @@ impl<'a> Recorder<'a> {
     /// [`RecordError::Ledger`].
     pub fn release(&mut self) -> Result<(), RecordError> {
         Ok(self.ledger.take().map_or(Ok(()), Ledger::close)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Selection;
+    use crate::fault::Receipt;
+    use crate::heal::{Opened, orphans};
+
+    #[test]
+    fn a_fault_is_in_the_ledger_before_it_is_accepted_and_an_unhealed_one_is_never_clean() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = RunClock::start();
+        let mut shown = Vec::new();
+        let mut show = |event: &Event| shown.push(event.clone());
+        let mut recorder = Recorder::create(directory.path(), clock, &mut show).unwrap();
+        let opened = Opened {
+            run: "a".to_owned(),
+            cluster: Selection::Embedded { name: "a".to_owned() },
+            namespace: "hsc-jit".to_owned(),
+            journal: recorder.journal_path(),
+            pid: std::process::id(),
+        };
+        recorder.guard_with(Ledger::create(directory.path(), opened).unwrap());
+        let receipt = Receipt::Scale {
+            namespace: "hsc-jit".to_owned(),
+            workload: "statefulset/redis".parse().unwrap(),
+            replicas_before: 1,
+            replicas_fault: 0,
+        };
+        let event = |id: &str, what| Event { at: clock.now(), scenario: Some(ScenarioId(id.to_owned())), what };
+        assert!(recorder.is_clean());
+        recorder.accept(&event("one", What::FaultPrepared { receipt: receipt.clone() })).unwrap();
+        recorder.accept(&event("two", What::FaultPrepared { receipt })).unwrap();
+        recorder.accept(&event("one", What::Healed { facts: Vec::new() })).unwrap();
+        assert!(!recorder.is_clean());
+        recorder.release().unwrap();
+        assert!(!recorder.is_clean(), "letting go of the ledger heals nothing");
+        assert_eq!(orphans(directory.path()).unwrap().len(), 1, "somebody else can still heal it");
+        let written = journal::read::<Event>(&recorder.journal_path()).unwrap().entries;
+        assert_eq!(written, recorder.events());
+        assert_eq!(shown, written);
     }
 }
