@@ -9,7 +9,7 @@ use harness::verdict::Exit;
 use serde_json::json;
 
 use crate::fail::Failure;
-use crate::{Output, Shared};
+use crate::{Output, Shared, say};
 
 /// Start, look at and stop the embedded cluster.
 #[derive(Debug, clap::Subcommand)]
@@ -55,7 +55,7 @@ pub(crate) fn cluster(command: &Cluster, shared: &Shared) -> anyhow::Result<Exit
 fn up(command: &Up, shared: &Shared) -> anyhow::Result<ExitCode> {
     let name = &command.named.name;
     if let Some(running) = launch::find(name) {
-        tell(shared, &running, "runs already");
+        tell(shared, &running, "runs already")?;
         return Ok(ExitCode::SUCCESS);
     }
     std::fs::create_dir_all(&command.images).map_err(|error| {
@@ -70,7 +70,7 @@ fn up(command: &Up, shared: &Shared) -> anyhow::Result<ExitCode> {
         seed: command.seed,
         lifetime: Lifetime::UntilStopped,
     });
-    tell(shared, &started.map_err(Failure::from)?, "runs");
+    tell(shared, &started.map_err(Failure::from)?, "runs")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,7 +79,7 @@ fn status(command: &Named, shared: &Shared) -> anyhow::Result<ExitCode> {
         let failure = Failure::new(Exit::Environment, format!("embedded cluster `{}` does not run", command.name));
         return Err(failure.hint("`cargo xtask cluster up` starts it").into());
     };
-    tell(shared, &running, "runs");
+    tell(shared, &running, "runs")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,25 +87,22 @@ fn down(command: &Named, shared: &Shared) -> anyhow::Result<ExitCode> {
     let ran = launch::stop(&command.name).map_err(Failure::from)?;
     let state = if ran { "stopped" } else { "did not run" };
     match shared.output {
-        Output::Json => println!("{}", json!({ "name": command.name, "state": state })),
-        Output::Human => println!("embedded cluster `{}` {state}", command.name),
+        Output::Json => say::result(json!({ "name": command.name, "state": state }))?,
+        Output::Human => say::result(format!("embedded cluster `{}` {state}", command.name))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(shared: &Shared, running: &Running, state: &str) {
+fn tell(shared: &Shared, running: &Running, state: &str) -> Result<(), Failure> {
     let kubeconfig = running.kubeconfig.display();
     match shared.output {
-        Output::Json => println!(
-            "{}",
-            json!({
-                "name": running.name, "state": state, "server": running.server,
-                "kubeconfig": running.kubeconfig, "pid": running.pid,
-            })
-        ),
-        Output::Human => {
-            println!("embedded cluster `{}` {state} at {} (process {})", running.name, running.server, running.pid);
-            println!("export KUBECONFIG={kubeconfig}");
-        }
+        Output::Json => say::result(json!({
+            "name": running.name, "state": state, "server": running.server,
+            "kubeconfig": running.kubeconfig, "pid": running.pid,
+        })),
+        Output::Human => say::result(format!(
+            "embedded cluster `{}` {state} at {} (process {})\nexport KUBECONFIG={kubeconfig}",
+            running.name, running.server, running.pid
+        )),
     }
 }

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use harness::event::{Ended, Event, Phase, StageResult, What};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::Shared;
+use crate::{Shared, say};
 
 /// Shows events: a moving line on a terminal, plain lines elsewhere.
 pub(crate) struct Live {
@@ -66,8 +66,8 @@ impl Live {
 
     fn line(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| anstream::eprintln!("{line}")),
-            None => anstream::eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| say::narrative(line)),
+            None => say::narrative(line),
         }
     }
 }

@@ -13,6 +13,8 @@ use harness::run::RunError;
 use harness::run::place::PlaceError;
 use harness::verdict::Exit;
 
+use crate::say;
+
 const DOCTOR: &str = "`cargo xtask doctor` says what this machine lacks";
 
 /// An error that knows its exit code and what the reader can do.
@@ -209,10 +211,10 @@ impl From<RunError> for Failure {
 
 /// Prints an error and gives its exit code: 70 where nobody thought of it.
 pub(crate) fn print(error: &anyhow::Error) -> ExitCode {
-    anstream::eprintln!("error: {error:#}");
+    say::narrative(format!("error: {error:#}"));
     let failure = error.downcast_ref::<Failure>();
     if let Some(hint) = failure.and_then(|failure| failure.hint.as_deref()) {
-        anstream::eprintln!(" hint: {hint}");
+        say::narrative(format!(" hint: {hint}"));
     }
     ExitCode::from(failure.map_or(Exit::Bug, |failure| failure.exit).code())
 }

@@ -15,7 +15,7 @@ use crate::display::Live;
 use crate::fail::Failure;
 use crate::release::IMAGES;
 use crate::scenario::Chosen;
-use crate::{Output, Shared, scenario, signals};
+use crate::{Output, Shared, say, scenario, signals};
 
 /// Where run directories are made.
 pub(crate) const RUNS: &str = "target/gate";
@@ -163,16 +163,20 @@ fn print(finished: &Finished, shared: &Shared) -> anyhow::Result<()> {
         Output::Human => report::terminal(report),
         Output::Json => report::json(report),
     };
-    writeln!(anstream::stdout(), "{}", text.trim_end())?;
+    say::result(text.trim_end())?;
     if std::env::var_os("GITHUB_ACTIONS").is_some() {
-        write!(std::io::stdout(), "{}", report::annotations(report))?;
+        // Not among the results, which may be JSON; the runner reads both channels.
+        say::narrative(report::annotations(report).trim_end());
     }
     if let Some(summary) = std::env::var_os("GITHUB_STEP_SUMMARY") {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(summary)?;
-        file.write_all(report::markdown(report).as_bytes())?;
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(&summary);
+        if let Err(error) = opened.and_then(|mut file| file.write_all(report::markdown(report).as_bytes())) {
+            // The verdict is worth more than its summary.
+            say::narrative(format!("warning: write step summary `{}`: {error}", summary.display()));
+        }
     }
     if !shared.quiet {
-        anstream::eprintln!("reports: {}", finished.directory.display());
+        say::narrative(format!("reports: {}", finished.directory.display()));
     }
     Ok(())
 }

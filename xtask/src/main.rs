@@ -13,6 +13,7 @@ mod gate;
 mod heal;
 mod release;
 mod report;
+mod say;
 mod scenario;
 mod signals;
 
@@ -132,7 +133,9 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Test(command) => develop::test(command),
         Command::Bench(command) => develop::bench(command),
         Command::Completions { shell } => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "cargo-xtask", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "cargo-xtask", &mut script);
+            say::result(String::from_utf8(script)?.trim_end())?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -4,15 +4,16 @@ use std::process::ExitCode;
 
 use harness::config::{Config, Release};
 use harness::event::{Event, What};
-use harness::pipeline::{self, BuiltRelease, DeployOptions, Variant, manifests};
+use harness::pipeline::{self, BuiltImage, BuiltRelease, DeployOptions, SmokeResult, Variant, manifests};
 use harness::run::place::Standing;
 use harness::verdict::Exit;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::display::Live;
 use crate::fail::Failure;
 use crate::gate::Where;
-use crate::{Shared, scenario, signals};
+use crate::{Output, Shared, say, scenario, signals};
 
 /// The OCI layout that the embedded cluster pulls from.
 pub(crate) const IMAGES: &str = "target/gate/images";
@@ -61,41 +62,64 @@ pub(crate) struct Smoke {
 }
 
 pub(crate) fn build(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode> {
-    with_stages(shared, async |config, cancel, sink| built(command, config, cancel, sink).await.map(drop))
+    let release = with_stages(shared, async |config, cancel, sink| built(command, config, cancel, sink).await)?;
+    images(&release, shared)
 }
 
 pub(crate) fn push(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode> {
-    with_stages(shared, async |config, cancel, sink| pushed(command, config, cancel, sink).await.map(drop))
+    let release = with_stages(shared, async |config, cancel, sink| pushed(command, config, cancel, sink).await)?;
+    images(&release, shared)
 }
 
 pub(crate) fn deploy(command: &Deploy, shared: &Shared) -> anyhow::Result<ExitCode> {
-    with_stages(shared, async |config, cancel, sink| {
+    let release = with_stages(shared, async |config, cancel, sink| {
         // A manifest, profile or cluster that cannot be used is told before minutes of building.
         manifests::load(config, &command.profile)?;
         let standing = standing(&command.place, config, sink).await?;
         let release = pushed(&command.build, config, cancel, sink).await?;
-        let cluster = standing.cluster();
         let options = DeployOptions { stage: "deploy", profile: &command.profile, run: "none" };
-        let deployed = pipeline::deploy(config, cluster, &release, options, cancel, sink).await;
-        deployed.map_err(Failure::from)
-    })
+        pipeline::deploy(config, standing.cluster(), &release, options, cancel, sink).await?;
+        Ok(release)
+    })?;
+    images(&release, shared)
 }
 
 pub(crate) fn rollback(command: &Rollback, shared: &Shared) -> anyhow::Result<ExitCode> {
-    with_stages(shared, async |config, cancel, sink| {
+    let returned = with_stages(shared, async |config, cancel, sink| {
         let standing = standing(&command.place, config, sink).await?;
-        let rolled = pipeline::rollback(config, standing.cluster(), command.to_revision, cancel, sink).await;
-        rolled.map(drop).map_err(Failure::from)
-    })
+        Ok(pipeline::rollback(config, standing.cluster(), command.to_revision, cancel, sink).await?)
+    })?;
+    match shared.output {
+        Output::Json => say::result(json!({ "returned": returned }))?,
+        Output::Human => returned.iter().try_for_each(say::result)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn smoke(command: &Smoke, shared: &Shared) -> anyhow::Result<ExitCode> {
-    with_stages(shared, async |config, cancel, sink| {
+    let results = with_stages(shared, async |config, cancel, sink| {
         let standing = standing(&command.place, config, sink).await?;
         let version = config.release_version(Release::Current).to_owned();
-        let asked = pipeline::smoke(config, standing.cluster(), &version, command.quick, cancel, sink).await;
-        asked.map(drop).map_err(Failure::from)
-    })
+        Ok(pipeline::smoke(config, standing.cluster(), &version, command.quick, cancel, sink).await?)
+    })?;
+    match shared.output {
+        Output::Json => {
+            let row = |one: &SmokeResult| json!({ "name": one.name, "service": one.service, "detail": one.detail });
+            say::result(serde_json::to_string_pretty(&results.iter().map(row).collect::<Vec<_>>())?)?;
+        }
+        Output::Human => say::result(format!("{} checks passed", results.len()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The images of a release, as manifests of a cluster name them.
+fn images(release: &BuiltRelease, shared: &Shared) -> anyhow::Result<ExitCode> {
+    let pinned: Vec<String> = release.images.values().map(BuiltImage::pinned).collect();
+    match shared.output {
+        Output::Json => say::result(json!({ "version": release.version, "images": pinned }))?,
+        Output::Human => pinned.iter().try_for_each(say::result)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn built(
@@ -137,10 +161,10 @@ async fn standing(place: &Where, config: &Config, sink: pipeline::Sink<'_>) -> R
 }
 
 /// Runs stages with the live display and signals around them.
-fn with_stages(
+fn with_stages<T>(
     shared: &Shared,
-    work: impl AsyncFnOnce(&Config, &CancellationToken, pipeline::Sink<'_>) -> Result<(), Failure>,
-) -> anyhow::Result<ExitCode> {
+    work: impl AsyncFnOnce(&Config, &CancellationToken, pipeline::Sink<'_>) -> Result<T, Failure>,
+) -> anyhow::Result<T> {
     let config = scenario::config(&shared.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let clock = harness::clock::RunClock::start();
@@ -151,6 +175,5 @@ fn with_stages(
         anyhow::Ok(work(&config, &cancel, &mut sink).await)
     })?;
     live.finish();
-    worked?;
-    Ok(ExitCode::SUCCESS)
+    Ok(worked?)
 }

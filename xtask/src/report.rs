@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use harness::event::Event;
 use harness::journal::{self, JournalError};
 use harness::report;
 use harness::verdict::Exit;
 
 use crate::fail::Failure;
-use crate::{Output, Shared};
+use crate::{Output, Shared, say};
 
 /// Render a run's reports again from its journal.
 #[derive(Debug, clap::Args)]
@@ -60,10 +59,10 @@ pub(crate) fn report(command: &Report, shared: &Shared) -> anyhow::Result<ExitCo
         Failure::of(Exit::Usage, &error).hint(hint)
     })?;
     if recorded.torn_bytes > 0 {
-        anstream::eprintln!(
+        say::narrative(format!(
             "warning: the journal ends in the middle of an event ({} bytes left out): its run was cut off",
             recorded.torn_bytes
-        );
+        ));
     }
     let report = report::Report::of(&recorded.entries);
     let default = match shared.output {
@@ -76,7 +75,6 @@ pub(crate) fn report(command: &Report, shared: &Shared) -> anyhow::Result<ExitCo
         Format::Markdown => report::markdown(&report),
         Format::Junit => report::junit(&report),
     };
-    use std::io::Write as _;
-    writeln!(anstream::stdout(), "{}", text.trim_end()).context("failed to print the report")?;
+    say::result(text.trim_end())?;
     Ok(ExitCode::from(report.exit().code()))
 }

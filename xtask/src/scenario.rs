@@ -10,7 +10,7 @@ use harness::verdict::Exit;
 use serde_json::json;
 
 use crate::fail::Failure;
-use crate::{Output, Shared};
+use crate::{Output, Shared, say};
 
 /// Which scenarios.
 #[derive(Debug, Clone, clap::Args)]
@@ -73,12 +73,12 @@ pub(crate) fn list(command: &List, shared: &Shared) -> anyhow::Result<ExitCode> 
     match shared.output {
         Output::Json => {
             let row = |plan: &scenario::plan::Plan| json!({ "id": plan.id, "title": plan.title, "suites": plan.suites, "file": plan.file, "line": plan.line });
-            println!("{}", serde_json::to_string_pretty(&plans.iter().map(row).collect::<Vec<_>>())?);
+            say::result(serde_json::to_string_pretty(&plans.iter().map(row).collect::<Vec<_>>())?)?;
         }
         Output::Human => {
             let width = plans.iter().map(|plan| plan.id.0.len()).max().unwrap_or(0);
             for plan in &plans {
-                println!("{:width$}  {}  [{}]", plan.id.0, plan.title, plan.suites.join(", "));
+                say::result(format!("{:width$}  {}  [{}]", plan.id.0, plan.title, plan.suites.join(", ")))?;
             }
         }
     }
@@ -89,8 +89,10 @@ pub(crate) fn plan(command: &Plan, shared: &Shared) -> anyhow::Result<ExitCode> 
     let config = config(&shared.config)?;
     let plans = command.chosen.plans(&config, None)?;
     match shared.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&plans)?),
-        Output::Human => plans.iter().for_each(|plan| println!("{}", describe(plan, &config.system.namespace))),
+        Output::Json => say::result(serde_json::to_string_pretty(&plans)?)?,
+        Output::Human => {
+            plans.iter().try_for_each(|plan| say::result(describe(plan, &config.system.namespace)))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -103,14 +105,18 @@ pub(crate) fn lint(command: &Lint, shared: &Shared) -> anyhow::Result<ExitCode> 
         select::load_files(&command.files, Path::new(""))
     };
     let plans = plans.map_err(invalid)?;
-    if !shared.quiet {
-        println!("{} variants are valid", plans.len());
+    match shared.output {
+        Output::Json => {
+            say::result(json!({ "valid": plans.iter().map(|plan| plan.id.to_string()).collect::<Vec<_>>() }))?;
+        }
+        Output::Human if shared.quiet => {}
+        Output::Human => say::result(format!("{} variants are valid", plans.len()))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn schema() -> anyhow::Result<ExitCode> {
-    println!("{}", scenario::file::schema().trim_end());
+    say::result(scenario::file::schema().trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::say;
+
 /// Which signal came first.
 #[derive(Debug, Clone)]
 pub(crate) struct First {
@@ -35,10 +37,10 @@ pub(crate) fn cancelled_by_signals() -> anyhow::Result<(CancellationToken, First
                 _ = terminate.recv() => true,
             };
             if cancelled.is_cancelled() {
-                anstream::eprintln!("stopping already: what was broken is being healed");
+                say::narrative("stopping already: what was broken is being healed");
                 continue;
             }
-            anstream::eprintln!("stopping: healing what is broken, then writing the report");
+            say::narrative("stopping: healing what is broken, then writing the report");
             by.store(by_terminate, Ordering::Relaxed);
             cancelled.cancel();
         }
