@@ -1,11 +1,16 @@
 //! Is the observer the fault? The system with our sampling beside the system without it.
 //!
 //! Windows without and with sampling alternate while the load runs all the time. What is
-//! compared is the share of load requests that were slow or failed. Two things must come
-//! together before we accuse ourselves: the difference is large enough to matter, and it
-//! is too unlikely to be chance. Chance on a busy machine comes in bursts, which no test of
-//! significance on single requests knows of; so the difference must also come back round
-//! after round, and an accusation takes a third round at least.
+//! compared is the share of load requests that were slow or failed. Before we accuse
+//! ourselves, the difference must be
+//!
+//! - large enough to matter;
+//! - too unlikely to be chance, request by request;
+//! - too regular to be chance, round by round: a busy machine stands still in bursts, and one
+//!   burst makes many requests slow at once, but it does not come back in every window with
+//!   sampling and stay away from every one without;
+//! - our doing, as far as can be told: most of the slow requests were meant to be sent while
+//!   one of our looks was in flight. A very large difference needs no such witness.
 
 use std::time::Duration;
 
@@ -14,7 +19,7 @@ use crate::load::LOST_AFTER;
 use crate::system::Request;
 
 /// How long sampling is off, and then on, in one round.
-pub const WINDOW: Duration = Duration::from_millis(900);
+pub const WINDOW: Duration = Duration::from_secs(1);
 /// The beginning of each window does not count: looks of the window before are still in flight.
 pub const GUARD: Duration = Duration::from_millis(150);
 /// How long after the last window answers may still come.
@@ -22,18 +27,26 @@ pub const RESULTS_WITHIN: Duration = Duration::from_millis(300);
 /// Rounds where nothing looks suspicious.
 pub const ROUNDS_MIN: usize = 2;
 /// Rounds where something does.
-pub const ROUNDS_MAX: usize = 5;
+pub const ROUNDS_MAX: usize = 8;
 /// The smallest difference of the slow shares that is an effect.
-pub const EFFECT_SHARE_MIN: f64 = 0.15;
-/// The largest probability that chance alone made the difference.
+pub const EFFECT_SHARE_MIN: f64 = 0.04;
+/// From here on a difference is an effect even where no look was in flight.
+pub const EFFECT_SHARE_PLAIN: f64 = 0.25;
+/// The share of the slow requests that must have met a look in flight.
+pub const WITNESSED_MIN: f64 = 0.6;
+/// With so many slow requests even without us, two rounds tell nothing.
+const NOISY_SHARE: f64 = 0.05;
+/// The largest probability that chance alone made the difference, by single requests.
 pub const CHANCE_MAX: f64 = 0.001;
+/// The largest probability that chance alone made the difference, by rounds.
+pub const CHANCE_OF_ROUNDS_MAX: f64 = 0.01;
 /// Requests on each side, below which another round is made.
-pub const REQUESTS_MIN: u64 = 20;
+pub const REQUESTS_MIN: u64 = 60;
 /// A difference from here on is worth another round.
-const SUSPICIOUS_SHARE: f64 = 0.05;
-const SUSPICIOUS_CHANCE: f64 = 0.2;
-/// Rounds before we accuse ourselves.
-const ACCUSING_ROUNDS_MIN: usize = 3;
+const SUSPICIOUS_SHARE: f64 = 0.02;
+const SUSPICIOUS_CHANCE: f64 = 0.25;
+/// Shares of a round are no more exact than this, however alike the rounds are.
+const SHARE_GRAIN: f64 = 0.01;
 
 /// One stretch of time with or without sampling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +103,8 @@ pub enum Finding {
 pub struct Trial {
     windows: Vec<Window>,
     requests: Vec<Request>,
+    /// When each of our looks was sent and done.
+    looks: Vec<(Offset, Offset)>,
     churn: Vec<Churn>,
 }
 
@@ -98,12 +113,19 @@ pub struct Trial {
 struct Side {
     requests: u64,
     slow: u64,
+    /// Of the slow ones, those that met a look in flight.
+    witnessed: u64,
 }
 
 impl Side {
     #[expect(clippy::cast_precision_loss, reason = "numbers of requests are far below 2^52")]
     fn share(self) -> f64 {
         if self.requests == 0 { 0.0 } else { self.slow as f64 / self.requests as f64 }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "numbers of requests are far below 2^52")]
+    fn witnessed_share(self) -> f64 {
+        if self.slow == 0 { 0.0 } else { self.witnessed as f64 / self.slow as f64 }
     }
 }
 
@@ -127,6 +149,11 @@ impl Trial {
     /// One request of the load.
     pub fn request(&mut self, request: Request) {
         self.requests.push(request);
+    }
+
+    /// One look of ours.
+    pub fn look(&mut self, sent: Offset, done: Offset) {
+        self.looks.push((sent, done));
     }
 
     /// One sign of trouble among the pods.
@@ -168,30 +195,36 @@ impl Trial {
             return (baseline(Some(effect.clone())), Finding::Effect(effect));
         }
 
-        let rounds: Vec<&[Window]> = self.windows.chunks(2).collect();
+        let differences: Vec<f64> = self
+            .windows
+            .chunks(2)
+            .map(|round| {
+                let (quiet, sampled) = sides(round);
+                sampled.share() - quiet.share()
+            })
+            .collect();
         let difference = sampled.share() - quiet.share();
         let chance = chance(quiet, sampled);
-        let is_large = difference >= EFFECT_SHARE_MIN && chance <= CHANCE_MAX;
-        let is_suspicious = difference >= SUSPICIOUS_SHARE && chance <= SUSPICIOUS_CHANCE;
+        let is_witnessed = difference >= EFFECT_SHARE_PLAIN || sampled.witnessed_share() >= WITNESSED_MIN;
+        let is_large = difference >= EFFECT_SHARE_MIN && is_witnessed;
+        let is_significant = chance <= CHANCE_MAX && comes_back(&differences);
+        let is_suspicious =
+            quiet.share() >= NOISY_SHARE || (difference >= SUSPICIOUS_SHARE && chance <= SUSPICIOUS_CHANCE);
         let too_few = quiet.requests.min(sampled.requests) < REQUESTS_MIN && quiet.requests > 0;
-        let agreeing = rounds.iter().filter(|round| {
-            let (quiet, sampled) = sides(round);
-            sampled.share() - quiet.share() >= SUSPICIOUS_SHARE
-        });
-        // Four of five rounds, and every one of three or four.
-        let comes_back = agreeing.count() * 5 >= rounds.len() * 4;
-        if is_large && comes_back && rounds.len() >= ACCUSING_ROUNDS_MIN {
+        if is_large && is_significant {
             let effect = format!(
-                "sampling makes the system slower: {} of {} requests took more than {} ms while we sampled, {} of {} while we did not",
+                "sampling makes the system slower: {} of {} requests took more than {} ms while we sampled \
+                 ({} of them met a look in flight), {} of {} while we did not",
                 sampled.slow,
                 sampled.requests,
                 slow_above.as_millis(),
+                sampled.witnessed,
                 quiet.slow,
                 quiet.requests,
             );
             return (baseline(Some(effect.clone())), Finding::Effect(effect));
         }
-        let goes_on = (is_suspicious || too_few) && rounds.len() < ROUNDS_MAX;
+        let goes_on = (is_suspicious || too_few) && differences.len() < ROUNDS_MAX;
         (baseline(None), if goes_on { Finding::Unsure } else { Finding::Clear })
     }
 
@@ -212,11 +245,17 @@ impl Trial {
         let mut side = Side::default();
         for request in &self.requests {
             if windows.iter().any(|window| window.sampled == sampled && window.covers(request.intended)) {
+                let is_slow = request.latency.is_none_or(|latency| latency > slow_above);
                 side.requests += 1;
-                side.slow += u64::from(request.latency.is_none_or(|latency| latency > slow_above));
+                side.slow += u64::from(is_slow);
+                side.witnessed += u64::from(is_slow && self.is_witnessed(request.intended));
             }
         }
         side
+    }
+
+    fn is_witnessed(&self, at: Offset) -> bool {
+        self.looks.iter().any(|(sent, done)| *sent <= at && at < *done)
     }
 
     /// Restarts and lost readiness while we sampled, beyond those while we did not.
@@ -251,6 +290,22 @@ fn chance(quiet: Side, sampled: Side) -> f64 {
         .min(1.0)
 }
 
+/// Whether the rounds' differences are above zero beyond chance: a paired, one-sided t-test,
+/// which takes how much rounds differ among themselves for the measure of chance.
+#[expect(clippy::cast_precision_loss, reason = "there are few rounds")]
+fn comes_back(differences: &[f64]) -> bool {
+    let rounds = differences.len() as f64;
+    let mean = differences.iter().sum::<f64>() / rounds;
+    let squares: f64 = differences.iter().map(|difference| (difference - mean).powi(2)).sum();
+    let Some(critical) = differences.len().checked_sub(2).and_then(|place| CRITICAL_T.get(place)) else { return false };
+    let deviation = (squares / (rounds - 1.0)).sqrt().max(SHARE_GRAIN);
+    mean * rounds.sqrt() / deviation >= *critical
+}
+
+/// Student's t at a one-sided probability of [`CHANCE_OF_ROUNDS_MAX`], for 2 to [`ROUNDS_MAX`]
+/// rounds: 1 to 7 degrees of freedom.
+const CRITICAL_T: [f64; ROUNDS_MAX - 1] = [31.821, 6.965, 4.541, 3.747, 3.365, 3.143, 2.998];
+
 /// ln(n!) for every n up to `most`.
 #[expect(clippy::cast_precision_loss, reason = "numbers of requests are far below 2^52")]
 fn log_factorials(most: u64) -> Vec<f64> {
@@ -271,7 +326,7 @@ mod tests {
     fn chance_is_fishers() {
         // Reference values by hand: the lady tasting tea (3 or more of 4: 17/70; 4 of 4: 1/70).
         let check = |quiet: (u64, u64), sampled: (u64, u64), expect: f64| {
-            let side = |(slow, requests)| Side { requests, slow };
+            let side = |(slow, requests)| Side { requests, slow, witnessed: 0 };
             let seen = chance(side(quiet), side(sampled));
             assert!((seen - expect).abs() < 1e-9, "{quiet:?} {sampled:?}: {seen} is not {expect}");
         };
@@ -294,26 +349,33 @@ mod tests {
             assert_eq!(trial.step(at(now), sampling), expect, "at {now}, sampling {sampling}");
         };
         check(1000, true, Step::Sampling(false));
-        check(1000, false, Step::Wait(at(1900)));
-        check(1900, false, Step::Sampling(true));
-        check(1900, true, Step::Wait(at(2800)));
-        check(2800, true, Step::Sampling(false));
-        check(4600, true, Step::Wait(at(4900)));
-        check(4600, false, Step::Sampling(true));
-        check(4900, true, Step::Compare);
+        check(1000, false, Step::Wait(at(2000)));
+        check(2000, false, Step::Sampling(true));
+        check(2000, true, Step::Wait(at(3000)));
+        check(3000, true, Step::Sampling(false));
+        check(5000, true, Step::Wait(at(5300)));
+        check(5000, false, Step::Sampling(true));
+        check(5300, true, Step::Compare);
     }
 
     /// Rounds of requests every 10 ms; `slow` says of each whether it is.
     fn trial(rounds: usize, mut slow: impl FnMut(usize, bool, u64) -> bool) -> Trial {
         let mut trial = Trial::start(at(0));
         for round in ROUNDS_MIN..rounds {
-            trial.add_round(at(1800 * round as u64));
+            trial.add_round(at(2000 * round as u64));
         }
-        for intended in (0..1800 * rounds as u64).step_by(10) {
-            let (round, within) = ((intended / 1800) as usize, intended % 1800);
-            let latency = if slow(round, within >= 900, within) { 120 } else { 3 };
+        for intended in (0..2000 * rounds as u64).step_by(10) {
+            let (round, within) = ((intended / 2000) as usize, intended % 2000);
+            let latency = if slow(round, within >= 1000, within) { 120 } else { 3 };
             trial.request(Request { intended: at(intended), latency: Some(Duration::from_millis(latency)) });
         }
+        trial
+    }
+
+    /// The same with looks in flight all the time while we sampled.
+    fn witnessed(mut trial: Trial) -> Trial {
+        let sampled: Vec<Window> = trial.windows.iter().filter(|window| window.sampled).copied().collect();
+        sampled.iter().for_each(|window| trial.look(window.from, window.until));
         trial
     }
 
@@ -329,30 +391,48 @@ mod tests {
     fn only_a_difference_that_comes_back_is_an_effect() {
         let every = |share: u64| move |within: u64| (within / 10).is_multiple_of(share);
         let third = every(3);
-        let fiftieth = every(50);
+        let (tenth, fiftieth) = (every(10), every(50));
         let check = |name: &str, trial: Trial, expect: &str| assert_eq!(finding(&trial), expect, "{name}");
         check("nothing is slow", trial(2, |_, _, _| false), "clear");
         check("a few are, on both sides", trial(2, |_, _, within| fiftieth(within)), "clear");
-        check("a third is, on both sides", trial(2, |_, _, within| third(within)), "clear");
-        check("a third is, with us: two rounds only warn", trial(2, |_, on, within| on && third(within)), "unsure");
-        check("a third is, with us: three rounds tell", trial(3, |_, on, within| on && third(within)), "effect");
-        check("a third is, without us", trial(3, |_, on, within| !on && third(within)), "clear");
+        check("a third is, on both sides: too noisy to tell", trial(2, |_, _, within| third(within)), "unsure");
+        check("the same after eight rounds", trial(8, |_, _, within| third(within)), "clear");
+        check("a third is, with us", trial(2, |_, on, within| on && third(within)), "effect");
+        check("a tenth is, with us", witnessed(trial(4, |_, on, within| on && tenth(within))), "effect");
+        check("a tenth is, but no look was in flight", trial(8, |_, on, within| on && tenth(within)), "clear");
         check(
-            "a burst in one window with us",
-            trial(2, |round, on, within| on && round == 0 && within < 1500),
-            "unsure",
+            "a fiftieth is, with us: too little to matter",
+            trial(8, |_, on, within| on && fiftieth(within)),
+            "clear",
         );
-        check("the same after three rounds", trial(3, |round, on, within| on && round == 0 && within < 1500), "unsure");
-        check("the same after five", trial(5, |round, on, within| on && round == 0 && within < 1500), "clear");
+        check("a third is, without us", trial(8, |_, on, within| !on && third(within)), "clear");
+        let burst = |round: usize, on: bool, within: u64| on && round == 0 && within < 1600;
+        check("a burst in one window with us", trial(2, burst), "unsure");
+        check("the same after four rounds", trial(4, burst), "unsure");
+        check("the same after eight", trial(8, burst), "clear");
         check("everything is, with us", trial(3, |_, on, _| on), "effect");
-        check("everything is", trial(3, |_, _, _| true), "clear");
+        check("everything is", trial(8, |_, _, _| true), "clear");
+    }
+
+    #[test]
+    fn rounds_must_agree() {
+        let check = |differences: &[f64], expect: bool| assert_eq!(comes_back(differences), expect, "{differences:?}");
+        check(&[], false);
+        check(&[0.5], false);
+        check(&[0.5, 0.5], true);
+        check(&[0.1, 0.12, 0.09], true);
+        check(&[0.1, 0.2, 0.0], false);
+        check(&[0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], false);
+        check(&[0.08, 0.03, 0.12, 0.05, 0.1, 0.07, 0.06, 0.09], true);
+        check(&[0.0; 8], false);
+        check(&[-0.1; 8], false);
     }
 
     #[test]
     fn failed_requests_count_as_slow() {
         let mut trial = trial(3, |_, _, _| false);
         for request in &mut trial.requests {
-            if request.intended.nanos() / 1_000_000 % 1800 >= 900 {
+            if request.intended.nanos() / 1_000_000 % 2000 >= 1000 {
                 request.latency = None;
             }
         }
@@ -364,7 +444,7 @@ mod tests {
     #[test]
     fn too_few_requests_ask_for_another_round_and_none_do_not() {
         let mut few = Trial::start(at(0));
-        for intended in (0..3600).step_by(300) {
+        for intended in (0..4000).step_by(300) {
             few.request(Request { intended: at(intended), latency: Some(Duration::from_millis(3)) });
         }
         assert_eq!(finding(&few), "unsure");
@@ -376,7 +456,7 @@ mod tests {
         let check = |quiet: u32, sampled: u32, expect: &str| {
             let mut trial = trial(2, |_, _, _| false);
             trial.churn(Churn { at: at(100), restarts: quiet, unready: 0 });
-            trial.churn(Churn { at: at(1000), restarts: sampled, unready: 0 });
+            trial.churn(Churn { at: at(1100), restarts: sampled, unready: 0 });
             assert_eq!(finding(&trial), expect, "{quiet} {sampled}");
         };
         check(0, 0, "clear");

@@ -292,6 +292,9 @@ impl<'a, K: Sink> Progress<'a, K> {
     }
 
     fn look_at_sample(&mut self, sample: &Sample) {
+        if self.state.stage == Stage::Baseline {
+            self.trial.look(sample.sent, sample.done);
+        }
         match &sample.seen {
             Seen::Good if !self.state.prepared => {
                 let took = sample.done.since(sample.sent);

@@ -15,7 +15,7 @@ use crate::clock::RunClock;
 use crate::event::{Offset, PodFacts};
 use crate::fault::{Fault, Receipt};
 use crate::runbook::command::Command;
-use crate::scenario::plan::Plan;
+use crate::scenario::plan::{CheckName, Plan};
 
 mod observe;
 mod world;
@@ -38,8 +38,8 @@ pub struct Script {
     pub outages: Vec<Outage>,
     /// What becomes of the broken pod, counted from the effect.
     pub pod: PodFate,
-    /// How long one look keeps the pod that it reaches from doing anything else.
-    pub look_cost: Duration,
+    /// How long one look of a check keeps the pod that it reaches from doing anything else.
+    pub costs: BTreeMap<CheckName, Duration>,
     /// A machine that stands still now and then.
     pub noise: Option<Noise>,
     /// How calls go; those that are not named work at once.
@@ -58,7 +58,7 @@ impl Default for Script {
             effect_after: None,
             outages: Vec::new(),
             pod: PodFate::Stays,
-            look_cost: Duration::ZERO,
+            costs: BTreeMap::new(),
             noise: None,
             calls: BTreeMap::new(),
             observing_ends: None,

@@ -244,7 +244,7 @@ impl<'a> Observer<'a> {
         let mut wait = Duration::ZERO;
         if let Some(busy) = place.and_then(|place| self.busy.get_mut(place)) {
             let start = (*busy).max(due.intended);
-            *busy = start + self.script.look_cost;
+            *busy = start + self.script.costs.get(&planned.name).copied().unwrap_or_default();
             wait = busy.since(due.intended);
         }
         let takes = wait + self.script.latency.mul_f64(1.0 + self.chance.f64());
