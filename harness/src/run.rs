@@ -86,6 +86,9 @@ pub enum RunError {
     /// Events could not be recorded.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// Events could not be recorded, and what was broken by then is not verified as healed.
+    #[error("{0}; what was broken is not verified as healed")]
+    LeftBroken(RecordError),
     /// The cluster.
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -242,7 +245,10 @@ async fn on_cluster(
         let clock = recorder.clock;
         let plan = &hold::outlasting_restarts(plan, cluster).await;
         let ran = engine::run(plan, &system, &clock, cancel, &mut |event: &Event| recorder.accept(event)).await;
-        let outcome = ran.map_err(|unrecorded| RunError::Record(unrecorded.source))?;
+        let outcome = ran.map_err(|unrecorded| match unrecorded.healed {
+            true => RunError::Record(unrecorded.source),
+            false => RunError::LeftBroken(unrecorded.source),
+        })?;
         let about = bundle::About::scenario(&plan.id, &judge(plan, &outcome), recorder.events());
         write_bundle(about, cluster, directory, recorder, cancel).await?;
     }

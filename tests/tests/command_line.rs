@@ -196,7 +196,8 @@ fn on_a_terminal(settings: &str, arguments: &str) -> String {
     ]);
     let environment = xtask.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
     command.envs(environment.collect::<Vec<_>>()).current_dir(gameday_tests::project());
-    command.env_remove("NO_COLOR").env("TERM", "xterm-256color").stdin(Stdio::null());
+    // CI systems show colours, so there a dumb terminal gets them as well.
+    command.env_remove("CI").env_remove("NO_COLOR").env("TERM", "xterm-256color").stdin(Stdio::null());
     Ended::of(&mut command).stdout
 }
 

@@ -197,6 +197,8 @@ impl From<RunError> for Failure {
             RunError::Heal(_) => Self::of(Exit::CleanUpIncomplete, &error).hint(
                 "run `cargo xtask heal` when the cluster answers; the ledger under $XDG_STATE_HOME/gameday stays",
             ),
+            RunError::LeftBroken(_) => Self::of(Exit::CleanUpIncomplete, &error)
+                .hint("the run's guardian is at it; `cargo xtask heal` says whether something is left"),
             RunError::Busy { .. } => Self::of(Exit::Environment, &error).hint("wait until it ends"),
             RunError::State(_) => Self::of(Exit::Environment, &error)
                 .hint("check space and permissions there, or set XDG_STATE_HOME to another directory"),
