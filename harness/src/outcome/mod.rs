@@ -205,6 +205,12 @@ impl Outcome {
             BudgetFrom::Remedy => self.remedy_sent().map_or((Offset::MAX, Offset::MAX), |step| (step, step)),
         };
         if let Some(held) = scan.held() {
+            // A streak that was over before the proof may be the calm before a slow fault: it
+            // counts only if it went on for `hold` after the proof.
+            let calm = held.first_good + self.plan.hold < proven;
+            if calm && !scan.good_from_until(held.first_good, proven + self.plan.hold) {
+                return Recovery::NotYet;
+            }
             return Recovery::Recovered {
                 first_good: held.first_good,
                 last_bad: held.last_bad,

@@ -86,6 +86,11 @@ impl Scanner {
         self.span().map(|(since, _)| since)
     }
 
+    /// Whether everything is good without a break from one time to another, at the end of the record.
+    pub(super) fn good_from_until(&self, from: Offset, until: Offset) -> bool {
+        self.span().is_some_and(|(since, to)| since <= from && to >= until)
+    }
+
     /// Up to where everything was good and watched since the fault.
     pub(super) fn untouched_until(&self) -> Option<Offset> {
         if self.last_bad.is_some() || self.disturbed {

@@ -453,3 +453,29 @@ fn steady() {
         run.both(3_000, 5_000, &Seen::Good);
     });
 }
+
+/// A fault sent at 1000, felt as a blip, and proven only at 4015.
+fn proven_late(write: impl FnOnce(&mut Run)) -> Expect {
+    let mut run = Run::of_one_pod(plan());
+    run.both(0, 1_000, &Seen::Good).look(950, "redis", &of_pod("redis-0"), Seen::Good).put(1_000, What::FaultSent);
+    run.both(1_000, 1_100, &bad()).both(1_100, 4_000, &Seen::Good);
+    run.look(4_010, "redis", &of_pod("redis-0"), bad());
+    write(&mut run);
+    recovery(&run)
+}
+
+#[test]
+fn the_calm_before_a_slow_fault_is_no_recovery() {
+    let outage = proven_late(|run| {
+        run.both(4_000, 6_000, &bad()).both(6_000, 9_000, &Seen::Good);
+    });
+    assert_eq!(outage, None, "good for longer than hold, and then the fault bit");
+    let quiet = proven_late(|run| {
+        run.both(4_000, 4_900, &Seen::Good);
+    });
+    assert_eq!(quiet, None, "hold after the proof is not over");
+    let absorbed = proven_late(|run| {
+        run.both(4_000, 5_300, &Seen::Good);
+    });
+    assert_eq!(absorbed, Some(Some((1_105, Some(1_000), 0, 105))), "good from the blip to hold after the proof");
+}
