@@ -146,7 +146,11 @@ impl Socket {
     }
 
     pub(crate) async fn send(&mut self, message: Message) {
-        self.0.send(message).await.unwrap();
+        self.try_send(message).await.unwrap();
+    }
+
+    pub(crate) async fn try_send(&mut self, message: Message) -> Result<(), Error> {
+        self.0.send(message).await
     }
 
     pub(crate) async fn ask(&mut self, product: &str, question: &str) {

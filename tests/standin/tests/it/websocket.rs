@@ -109,8 +109,10 @@ async fn questions_wait_their_turn_and_typing_does_not() {
 async fn a_message_beyond_all_reason_ends_only_its_own_connection() {
     let stack = Stack::start(&[]).await;
     let (mut greedy, mut other) = (stack.backend.socket().await, stack.backend.socket().await);
-    greedy.send(Message::text("x".repeat((1 << 20) + 1))).await;
-    assert!(!matches!(greedy.next().await, Some(Ok(Message::Text(_)))));
+    // The server may hang up while the message is still on its way.
+    if greedy.try_send(Message::text("x".repeat((1 << 20) + 1))).await.is_ok() {
+        assert!(!matches!(greedy.next().await, Some(Ok(Message::Text(_)))));
+    }
     other.say(&json!({"type": "typing", "content": "td"})).await;
     assert_eq!(other.hear().await["type"], "prediction");
 }
