@@ -17,7 +17,7 @@ previous-version = "v1"
 
 fn parse(rest: &str) -> Result<Config, String> {
     let text = format!("{SYSTEM}{rest}");
-    Config::parse(&text, Path::new("gate.toml"), Path::new("/root")).map_err(|error| error.to_string())
+    Config::parse(&text, Path::new("gate.toml"), Path::new("/project")).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -49,9 +49,9 @@ fn the_committed_file_is_valid() {
 fn paths_start_at_the_file() {
     let config =
         parse("[images.a]\nhost-binaries=[\"x\"]\nentrypoint=[\"x\"]\nfiles=[{from=\"f\", to=\"/f\"}]").unwrap();
-    assert_eq!(config.system.manifests, Path::new("/root/m"));
-    assert_eq!(config.images["a"].files[0].from, Path::new("/root/f"));
-    assert_eq!(config.state_directory(), Path::new("/root/target/gate"));
+    assert_eq!(config.system.manifests, Path::new("/project/m"));
+    assert_eq!(config.images["a"].files[0].from, Path::new("/project/f"));
+    assert_eq!(config.state_directory(), Path::new("/project/target/gate"));
 }
 
 #[test]
