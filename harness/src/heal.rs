@@ -254,8 +254,9 @@ pub async fn heal_dead_run(path: &Path) -> Result<Option<Vec<String>>, HealError
 /// The run's clock died with it: the events stand at the time of its last one. A journal that
 /// is gone or damaged keeps nobody from healing.
 fn tell_journal(path: &Path, lines: &[String], clean: bool) {
-    let Ok(recorded) = journal::read::<Event>(path) else { return };
-    let Some(at) = recorded.entries.last().map(|event| event.at) else { return };
+    let mut last = None;
+    let read = journal::each(path, |event: Event| last = Some(event.at));
+    let (Ok(_), Some(at)) = (read, last) else { return };
     let Ok(mut journal) = Journal::reopen(path) else { return };
     let when = crate::clock::wall_clock();
     let text = format!("the run ended without a word; what it left broken was healed from outside at {when}");

@@ -4,7 +4,7 @@
 //! was cut off: readers leave it out and say so, and [`Journal::reopen`] removes it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -156,22 +156,35 @@ pub fn must_sync(event: &Event) -> bool {
 /// # Errors
 /// [`JournalError::Io`], [`JournalError::Damaged`].
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Recorded<T>, JournalError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| JournalError::Io { action: "read", path: path.to_owned(), source })?;
-    let complete = complete_bytes(&bytes);
     let mut entries = Vec::new();
-    for (number, line) in bytes[..complete].split(|byte| *byte == b'\n').enumerate() {
-        if line.is_empty() {
+    let torn_bytes = each(path, |entry| entries.push(entry))?;
+    Ok(Recorded { entries, torn_bytes })
+}
+
+/// Hands over every complete line, one after the other, and keeps none: a journal may be larger
+/// than memory. Returns how many bytes a last line has that was cut off, 0 where none was.
+///
+/// # Errors
+/// [`JournalError::Io`], [`JournalError::Damaged`]; what lies before has been handed over.
+pub fn each<T: DeserializeOwned>(path: &Path, mut take: impl FnMut(T)) -> Result<usize, JournalError> {
+    let failed = |source| JournalError::Io { action: "read", path: path.to_owned(), source };
+    let mut lines = BufReader::new(File::open(path).map_err(failed)?);
+    let mut line = Vec::new();
+    let mut number = 0;
+    loop {
+        line.clear();
+        lines.read_until(b'\n', &mut line).map_err(failed)?;
+        number += 1;
+        let Some(complete) = line.strip_suffix(b"\n") else { return Ok(line.len()) };
+        if complete.is_empty() {
             continue;
         }
-        let entry = serde_json::from_slice(line).map_err(|error| JournalError::Damaged {
+        take(serde_json::from_slice(complete).map_err(|error| JournalError::Damaged {
             path: path.to_owned(),
-            line: number + 1,
+            line: number,
             reason: error.to_string(),
-        })?;
-        entries.push(entry);
+        })?);
     }
-    Ok(Recorded { entries, torn_bytes: bytes.len() - complete })
 }
 
 fn complete_bytes(bytes: &[u8]) -> usize {
@@ -210,8 +223,10 @@ mod tests {
     #[test]
     fn a_damaged_line_is_named() {
         let (_directory, path) = written(b"1\nx\n3\n");
-        let error = read::<u32>(&path).unwrap_err().to_string();
+        let mut before = Vec::new();
+        let error = each(&path, |entry: u32| before.push(entry)).unwrap_err().to_string();
         assert!(error.contains("line 2 is damaged"), "{error}");
+        assert_eq!(before, [1], "what lies before it was handed over");
     }
 
     #[test]

@@ -165,7 +165,7 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
         recorder.emit(What::Note { text: format!("this program used {mebibytes} MiB of memory at most") })?;
     }
     recorder.emit(What::RunEnded { clean: recorder.is_clean() })?;
-    let report = Report::of(recorder.events());
+    let report = recorder.known().report();
     files::write(&report, directory.path())?;
     directory.publish().map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
     Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned() })
@@ -221,7 +221,7 @@ async fn on_cluster(
     if let Some(release) = &request.release
         && !release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await?
     {
-        let about = bundle::About::release(recorder.events());
+        let about = bundle::About::release(recorder.known());
         return Ok(write_bundle(about, cluster, directory, recorder, cancel).await?);
     }
     let ledger = Ledger::create(
@@ -249,7 +249,7 @@ async fn on_cluster(
             true => RunError::Record(unrecorded.source),
             false => RunError::LeftBroken(unrecorded.source),
         })?;
-        let about = bundle::About::scenario(&plan.id, &judge(plan, &outcome), recorder.events());
+        let about = bundle::About::scenario(&plan.id, &judge(plan, &outcome), recorder.known());
         write_bundle(about, cluster, directory, recorder, cancel).await?;
     }
     // A guardian that is not dismissed goes on healing when this process has ended.
@@ -273,7 +273,8 @@ async fn write_bundle(
         return Ok(());
     };
     let clock = recorder.clock;
-    let text = bundle::write(&about, cluster, directory.path(), recorder.events(), &clock, cancel).await;
+    let journal = recorder.journal_path();
+    let text = bundle::write(&about, cluster, directory.path(), &journal, &clock, cancel).await;
     recorder.emit(What::Note { text })
 }
 

@@ -47,7 +47,8 @@ pub(crate) fn report(command: &Report, shared: &Shared) -> anyhow::Result<ExitCo
             .hint("`cargo xtask report` renders the newest run; give a run id or a journal file")
             .into());
     }
-    let recorded = journal::read::<Event>(&path).map_err(|error| {
+    let mut fold = report::Fold::default();
+    let torn_bytes = journal::each(&path, |event: Event| fold.apply(&event)).map_err(|error| {
         let hint = match &error {
             JournalError::Damaged { line, .. } => format!(
                 "what lies before can be rendered: `head -n {} {} > before.ndjson`, then `cargo xtask report before.ndjson`",
@@ -58,13 +59,13 @@ pub(crate) fn report(command: &Report, shared: &Shared) -> anyhow::Result<ExitCo
         };
         Failure::of(Exit::Usage, &error).hint(hint)
     })?;
-    if recorded.torn_bytes > 0 {
+    if torn_bytes > 0 {
         say::narrative(format!(
             "warning: the journal ends in the middle of an event ({} bytes left out): its run was cut off",
-            recorded.torn_bytes
+            torn_bytes
         ));
     }
-    let report = report::Report::of(&recorded.entries);
+    let report = fold.report();
     let default = match shared.output {
         Output::Human => Format::Terminal,
         Output::Json => Format::Json,

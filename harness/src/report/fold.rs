@@ -18,15 +18,15 @@ impl Report {
     #[must_use]
     pub fn of(events: &[Event]) -> Self {
         let mut fold = Fold::default();
-        for event in events {
-            fold.apply(event);
-        }
+        events.iter().for_each(|event| fold.apply(event));
         fold.report()
     }
 }
 
-#[derive(Default)]
-struct Fold {
+/// A run's report in the making. It takes the events one by one, in the order of the journal,
+/// and keeps what a report needs: no samples of a scenario that has ended.
+#[derive(Debug, Default)]
+pub struct Fold {
     now: Offset,
     run: Option<RunFacts>,
     cluster: Option<ClusterFacts>,
@@ -37,6 +37,7 @@ struct Fold {
     clean: Option<bool>,
 }
 
+#[derive(Debug)]
 struct Stage {
     name: String,
     from: Offset,
@@ -44,7 +45,16 @@ struct Stage {
     facts: Vec<String>,
 }
 
-struct Scenario {
+#[derive(Debug)]
+enum Scenario {
+    Open(Box<Open>),
+    /// It has ended: what is known about it has become its report.
+    Closed(Box<ScenarioReport>),
+}
+
+/// A scenario that has not ended, with its samples.
+#[derive(Debug)]
+struct Open {
     plan: Plan,
     outcome: Outcome,
     /// Something was, or was about to be, broken, and is not known to be healed.
@@ -53,7 +63,8 @@ struct Scenario {
 }
 
 impl Fold {
-    fn apply(&mut self, event: &Event) {
+    /// Takes the next event in.
+    pub fn apply(&mut self, event: &Event) {
         self.now = self.now.max(event.at);
         match &event.what {
             What::RunStarted(facts) => self.run = Some((**facts).clone()),
@@ -93,15 +104,30 @@ impl Fold {
         match &event.scenario {
             Some(id) => self.scenario(id).into_iter().for_each(|scenario| scenario.apply(event)),
             // What concerns the whole run concerns the scenario that is under way.
-            None => self.scenarios.iter_mut().filter(|one| one.outcome.ended().is_none()).for_each(|scenario| {
-                scenario.apply(event);
-            }),
+            None => {
+                let open = self.scenarios.iter_mut().filter(|one| matches!(one, Scenario::Open(_)));
+                open.for_each(|scenario| scenario.apply(event));
+            }
         }
+    }
+
+    /// How often a scenario has been started.
+    #[must_use]
+    pub fn runs_of(&self, id: &ScenarioId) -> usize {
+        self.scenarios.iter().filter(|scenario| scenario.id() == id).count()
+    }
+
+    /// The stage that began last of those that have ended, and how it ended.
+    #[must_use]
+    pub fn last_stage(&self) -> Option<(&str, &StageResult)> {
+        let ended = |stage: &'_ Stage| stage.end.is_some();
+        let stage = self.stages.iter().rev().find(|stage| ended(stage))?;
+        stage.end.as_ref().map(|(_, result)| (stage.name.as_str(), result))
     }
 
     /// With repeats, the newest of the name.
     fn scenario(&mut self, id: &ScenarioId) -> Option<&mut Scenario> {
-        self.scenarios.iter_mut().rev().find(|scenario| scenario.plan.id == *id)
+        self.scenarios.iter_mut().rev().find(|scenario| scenario.id() == id)
     }
 
     fn stage_finished(&mut self, at: Offset, name: &str, result: &StageResult, facts: &[String]) {
@@ -114,20 +140,22 @@ impl Fold {
         self.stages[place].facts = facts.to_vec();
     }
 
-    fn report(self) -> Report {
+    /// The report of what has been taken in so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
         let now = self.now;
         let mut report = Report {
             verdict: RunVerdict { verdict: Exit::Pass, why: String::new() },
             exit_code: 0,
             reproduce: self.run.as_ref().map(reproduce),
             rehearsed_or_measured: place(self.cluster.as_ref()),
-            run: self.run,
-            cluster: self.cluster,
+            run: self.run.clone(),
+            cluster: self.cluster.clone(),
             took_ms: since_start(now),
-            stages: self.stages.into_iter().map(|stage| stage.report(now)).collect(),
-            scenarios: self.scenarios.into_iter().map(Scenario::report).collect(),
-            notes: self.notes,
-            heal_failed: self.heal_failed,
+            stages: self.stages.iter().map(|stage| stage.report(now)).collect(),
+            scenarios: self.scenarios.iter().map(Scenario::report).collect(),
+            notes: self.notes.clone(),
+            heal_failed: self.heal_failed.clone(),
             clean: self.clean,
         };
         let exit = report.exit();
@@ -142,18 +170,60 @@ impl Stage {
         Self { name: name.to_owned(), from: at, end: None, facts: Vec::new() }
     }
 
-    fn report(self, now: Offset) -> StageReport {
-        let (until, result) = self.end.map_or((now, None), |(at, result)| (at, Some(result)));
+    fn report(&self, now: Offset) -> StageReport {
+        let (until, result) = self.end.as_ref().map_or((now, None), |(at, result)| (*at, Some(result.clone())));
         let took_ms = Millis::floor(until.since(self.from));
-        StageReport { stage: self.name, result, took_ms, facts: self.facts }
+        StageReport { stage: self.name.clone(), result, took_ms, facts: self.facts.clone() }
     }
 }
 
 impl Scenario {
     fn new(plan: &Plan) -> Self {
-        Self { plan: plan.clone(), outcome: Outcome::new(plan), broken: false, heal_failed: None }
+        let (plan, outcome) = (plan.clone(), Outcome::new(plan));
+        Self::Open(Box::new(Open { plan, outcome, broken: false, heal_failed: None }))
     }
 
+    fn id(&self) -> &ScenarioId {
+        match self {
+            Self::Open(open) => &open.plan.id,
+            Self::Closed(report) => &report.id,
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match self {
+            Self::Open(open) => {
+                open.apply(event);
+                if open.outcome.ended().is_some() {
+                    *self = Self::Closed(Box::new(open.report()));
+                }
+            }
+            Self::Closed(report) => told_later(report, event),
+        }
+    }
+
+    fn report(&self) -> ScenarioReport {
+        match self {
+            Self::Open(open) => open.report(),
+            Self::Closed(report) => (**report).clone(),
+        }
+    }
+}
+
+/// A scenario's end decides its verdict; what may still follow is that it is put right.
+fn told_later(report: &mut ScenarioReport, event: &Event) {
+    if let What::Healed { facts } = &event.what {
+        report.left_broken = false;
+        report.heal_failed = None;
+        report.healed = Some(facts.clone());
+    } else if let What::HealFailed { error } = &event.what {
+        report.heal_failed = Some(error.clone());
+    } else if let What::Note { text } = &event.what {
+        report.notes.push(text.clone());
+    }
+}
+
+impl Open {
     fn apply(&mut self, event: &Event) {
         if matches!(event.what, What::FaultPrepared { .. } | What::FaultSent) {
             self.broken = true;
@@ -166,9 +236,10 @@ impl Scenario {
         self.outcome.apply(event);
     }
 
-    fn report(self) -> ScenarioReport {
+    fn report(&self) -> ScenarioReport {
         let Self { plan, outcome, broken, heal_failed } = self;
-        let verdict = verdict(&judge(&plan, &outcome));
+        let plan = plan.clone();
+        let verdict = verdict(&judge(&plan, outcome));
         let recovery = outcome.recovery();
         let recovery_ms = match recovery {
             Recovery::Recovered { lower, upper, .. } => {
@@ -187,22 +258,22 @@ impl Scenario {
             fault_failed: outcome.fault_failed().map(str::to_owned),
             fault_proven: outcome.fault_time().is_some(),
             fault_ms: outcome.fault_time().map(|(sent, proven)| [since_start(sent), since_start(proven)]),
-            proof: proof(&outcome),
+            proof: proof(outcome),
             symptom: outcome.first_bad().map(symptom),
             symptom_ms: outcome.symptom().map(since_start),
             detection_ms: outcome.symptom().zip(fault_sent).map(|(bad, sent)| Millis::ceil(bad.since(sent))),
             recovery_ms,
             absorbed: recovery == Recovery::Absorbed,
-            bad_for_at_least_ms: (recovery == Recovery::NotYet).then(|| bad_for(&plan, &outcome)).flatten(),
-            remedy: remedy(&plan, &outcome),
+            bad_for_at_least_ms: (recovery == Recovery::NotYet).then(|| bad_for(&plan, outcome)).flatten(),
+            remedy: remedy(&plan, outcome),
             phases_ms: outcome.phases().into_iter().map(|(phase, took)| (phase, Millis::floor(took))).collect(),
             sampling: outcome.checks().map(|(name, tally)| sampling(name, tally)).collect(),
             slip: slip(outcome.slip()),
-            baseline: baseline(&outcome),
+            baseline: baseline(outcome),
             load: LoadReport { before: load(outcome.load().0), from_fault: load(outcome.load().1) },
             healed: outcome.healed().map(<[String]>::to_vec),
-            heal_failed,
-            left_broken: broken,
+            heal_failed: heal_failed.clone(),
+            left_broken: *broken,
             notes: outcome.notes().to_vec(),
             ended: outcome.ended().cloned(),
             id: plan.id,

@@ -1,6 +1,6 @@
 //! What a run found, as one value, and the texts made from it.
 //!
-//! [`Report::of`] folds a run's events; every renderer is a function from the report to
+//! [`Fold`] takes a run's events, live or from its journal; every renderer is a function from the report to
 //! text. Only [`files`] touches the file system.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ mod terminal;
 mod words;
 
 pub use annotations::annotations;
+pub use fold::Fold;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use millis::Millis;

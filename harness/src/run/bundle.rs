@@ -18,14 +18,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::RunClock;
 use crate::cluster::Cluster;
-use crate::event::{Event, StageResult, What};
+use crate::event::StageResult;
+use crate::journal::{self, JournalError};
+use crate::report::Fold;
 use crate::scenario::plan::ScenarioId;
 use crate::verdict::Verdict;
 
 mod redact;
+mod samples;
 mod text;
 
 use redact::Redactor;
+use samples::Samples;
 
 /// How long collecting may take, all requests together.
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -66,13 +70,11 @@ pub(super) struct About {
 
 impl About {
     /// A scenario that did not pass; nothing for one that did.
-    pub(super) fn scenario(id: &ScenarioId, verdict: &Verdict, events: &[Event]) -> Option<Self> {
+    pub(super) fn scenario(id: &ScenarioId, verdict: &Verdict, known: &Fold) -> Option<Self> {
         if *verdict == Verdict::Pass {
             return None;
         }
-        let is_start =
-            |event: &&Event| event.scenario.as_ref() == Some(id) && matches!(event.what, What::ScenarioStarted(_));
-        let repeat = events.iter().filter(is_start).count();
+        let repeat = known.runs_of(id);
         let folder = file_name(&id.0);
         Some(Self {
             // Each repeat has a bundle of its own.
@@ -85,12 +87,8 @@ impl About {
 
     /// The release's last stage, where it failed on the cluster; what fails before (building,
     /// pushing) leaves nothing there to look at.
-    pub(super) fn release(events: &[Event]) -> Option<Self> {
-        let last = events.iter().rev().find_map(|event| match &event.what {
-            What::StageFinished { stage, result, .. } => Some((stage, result)),
-            _ => None,
-        });
-        let (stage, result) = last.filter(|(stage, _)| !matches!(stage.as_str(), "build" | "push"))?;
+    pub(super) fn release(known: &Fold) -> Option<Self> {
+        let (stage, result) = known.last_stage().filter(|(stage, _)| !matches!(*stage, "build" | "push"))?;
         let why = match result {
             StageResult::Done | StageResult::Cancelled => return None,
             StageResult::Failed { error } => format!("failed: {error}"),
@@ -109,14 +107,16 @@ pub(super) async fn write(
     about: &About,
     cluster: &Cluster,
     run: &Path,
-    events: &[Event],
+    journal: &Path,
     clock: &RunClock,
     cancel: &CancellationToken,
 ) -> String {
     let mut bundle = Bundle::collect(cluster, clock, cancel).await;
     if let Some(scenario) = &about.scenario {
-        let csv = text::samples_csv(events, scenario, |field| bundle.redactor.redact(field));
-        bundle.add("samples.csv", csv);
+        match samples(journal, scenario) {
+            Ok(samples) => bundle.add("samples.csv", samples.csv(|field| bundle.redactor.redact(field))),
+            Err(error) => bundle.gaps.push(format!("samples.csv: {error}")),
+        }
     }
     let readme = bundle.readme(about, cluster, clock);
     bundle.add("README.txt", readme);
@@ -125,6 +125,13 @@ pub(super) async fn write(
         Ok(()) => format!("{}: bundle in {}", about.title, directory.display()),
         Err((path, error)) => format!("{}: bundle is incomplete: write {}: {error}", about.title, path.display()),
     }
+}
+
+/// The samples of the newest run of a scenario, from the journal that is still being written.
+fn samples(journal: &Path, scenario: &ScenarioId) -> Result<Samples, JournalError> {
+    let mut samples = Samples::of(scenario);
+    journal::each(journal, |event| samples.apply(event))?;
+    Ok(samples)
 }
 
 /// The files of a bundle, before any is written.

@@ -7,6 +7,7 @@ use crate::clock::RunClock;
 use crate::event::{Event, What};
 use crate::heal::{HealError, Ledger};
 use crate::journal::{self, Journal, JournalError};
+use crate::report::Fold;
 use crate::scenario::plan::ScenarioId;
 
 /// Shows events as they happen; it decides nothing.
@@ -23,14 +24,14 @@ pub enum RecordError {
     Ledger(#[from] HealError),
 }
 
-/// Takes in the events of one run.
+/// Takes in the events of one run. The journal alone keeps the samples: they are many.
 pub struct Recorder<'a> {
     /// The run's clock.
     pub clock: RunClock,
     journal: Journal,
     ledger: Option<Ledger>,
     open: HashMap<ScenarioId, u32>,
-    events: Vec<Event>,
+    fold: Fold,
     display: Display<'a>,
 }
 
@@ -41,7 +42,7 @@ impl<'a> Recorder<'a> {
     /// [`RecordError::Journal`] where it cannot be created.
     pub fn create(directory: &Path, clock: RunClock, display: Display<'a>) -> Result<Self, RecordError> {
         let journal = Journal::create(&directory.join("journal.ndjson"))?;
-        Ok(Self { clock, journal, ledger: None, open: HashMap::new(), events: Vec::new(), display })
+        Ok(Self { clock, journal, ledger: None, open: HashMap::new(), fold: Fold::default(), display })
     }
 
     /// From here on, faults are written into this ledger before they are injected.
@@ -84,14 +85,14 @@ impl<'a> Recorder<'a> {
             self.journal.append(event)?;
         }
         (self.display)(event);
-        self.events.push(event.clone());
+        self.fold.apply(event);
         Ok(())
     }
 
-    /// Every event so far.
+    /// What is known of the run so far.
     #[must_use]
-    pub fn events(&self) -> &[Event] {
-        &self.events
+    pub fn known(&self) -> &Fold {
+        &self.fold
     }
 
     /// Whether every fault that was recorded is healed.
@@ -121,6 +122,7 @@ mod tests {
     use crate::cluster::Selection;
     use crate::fault::Receipt;
     use crate::heal::{Opened, orphans};
+    use crate::report::Report;
 
     #[test]
     fn a_fault_is_in_the_ledger_before_it_is_accepted_and_an_unhealed_one_is_never_clean() {
@@ -153,7 +155,7 @@ mod tests {
         assert!(!recorder.is_clean(), "letting go of the ledger heals nothing");
         assert_eq!(orphans(directory.path()).unwrap().len(), 1, "somebody else can still heal it");
         let written = journal::read::<Event>(&recorder.journal_path()).unwrap().entries;
-        assert_eq!(written, recorder.events());
+        assert_eq!(Report::of(&written), recorder.known().report());
         assert_eq!(shown, written);
     }
 }

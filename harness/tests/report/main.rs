@@ -6,7 +6,7 @@ mod hostile;
 mod runs;
 
 use harness::event::{Ended, Event, Seen, StageResult, What};
-use harness::report::{self, Millis, Report};
+use harness::report::{self, Fold, Millis, Report};
 use std::time::Duration;
 
 use runs::{Run, bad, plan};
@@ -88,6 +88,27 @@ fn a_replayed_run_has_the_same_report() {
         let replayed: Vec<Event> = journal.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(Report::of(&replayed), Report::of(&events), "{name}");
     }
+}
+
+#[test]
+fn what_is_healed_after_the_end_is_healed() {
+    let mut run = Run::deployed();
+    run.broken(1_000, &plan("redis-lost/killed")).proven(2_000).both(2_000, 3_000, &bad());
+    run.put(3_000, What::HealFailed { error: "the API is away".to_owned() });
+    run.put(3_010, What::ScenarioEnded(Ended::Completed));
+    let mut fold = Fold::default();
+    run.events.iter().for_each(|event| fold.apply(event));
+    let of_scenario = |fold: &Fold| fold.report().scenarios.remove(0);
+    let before = of_scenario(&fold);
+    assert_eq!((before.left_broken, before.heal_failed.as_deref()), (true, Some("the API is away")));
+
+    run.events.clear();
+    run.put(9_000, What::Healed { facts: vec!["continued redis-0".to_owned()] });
+    fold.apply(&run.events[0]);
+    let after = of_scenario(&fold);
+    assert_eq!((after.left_broken, after.heal_failed.as_deref()), (false, None));
+    assert_eq!(after.healed.as_deref(), Some(&["continued redis-0".to_owned()][..]));
+    assert_eq!(after.verdict, before.verdict, "healing changes no verdict");
 }
 
 #[test]

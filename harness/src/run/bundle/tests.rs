@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::event::Offset;
+use crate::event::{Event, Offset, What};
 
 fn finished(stage: &str, result: StageResult) -> Event {
     let what = What::StageFinished { stage: stage.to_owned(), result, facts: Vec::new() };
@@ -26,7 +26,10 @@ fn a_release_has_a_bundle_where_it_failed_on_the_cluster() {
             Some(("install-previous-release", "failed: smoke: 503")),
         ),
     ] {
-        let about = About::release(&[finished("build", StageResult::Done), finished(stage, result.clone())]);
+        let mut known = Fold::default();
+        known.apply(&finished("build", StageResult::Done));
+        known.apply(&finished(stage, result.clone()));
+        let about = About::release(&known);
         let found = about.as_ref().map(|about| (about.folder.as_str(), about.why.as_str()));
         assert_eq!(found, expect, "{stage} {result:?}");
     }
@@ -35,9 +38,9 @@ fn a_release_has_a_bundle_where_it_failed_on_the_cluster() {
 #[test]
 fn only_a_scenario_that_did_not_pass_has_a_bundle() {
     let id = ScenarioId("redis-lost/killed".to_owned());
-    assert!(About::scenario(&id, &Verdict::Pass, &[]).is_none());
+    assert!(About::scenario(&id, &Verdict::Pass, &Fold::default()).is_none());
     for verdict in [Verdict::Fail { why: "late".to_owned() }, Verdict::Inconclusive { why: "late".to_owned() }] {
-        let about = About::scenario(&id, &verdict, &[]).unwrap();
+        let about = About::scenario(&id, &verdict, &Fold::default()).unwrap();
         assert_eq!((about.folder.as_str(), about.why), ("redis-lost-killed", verdict.to_string()));
     }
 }

@@ -1,82 +1,14 @@
 //! What a bundle's files say: pure functions from what was collected to text.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::event::{Event, Offset, Sample, Seen, Subject, What};
-use crate::scenario::plan::ScenarioId;
-
-/// How far around the fault samples are shown.
-const AROUND: Duration = Duration::from_secs(30);
 /// What stands between two columns, as kubectl has it.
 const COLUMN_GAP: usize = 3;
-
-/// The newest run of a scenario as CSV: its samples around the fault, or all where there was
-/// none. Times are milliseconds since the run's start; rows are ordered by when they were sent.
-pub(super) fn samples_csv(events: &[Event], scenario: &ScenarioId, redact: impl Fn(&str) -> String) -> String {
-    let of_scenario = |event: &&Event| event.scenario.as_ref() == Some(scenario);
-    let began = events
-        .iter()
-        .rposition(|event| event.scenario.as_ref() == Some(scenario) && matches!(event.what, What::ScenarioStarted(_)));
-    let newest = &events[began.unwrap_or(0)..];
-    let when = |wanted: &What| newest.iter().filter(of_scenario).find(|event| event.what == *wanted).map(|one| one.at);
-    let sent = when(&What::FaultSent);
-    let done = when(&What::FaultDone).or(sent);
-    let is_near = |sample: &&Sample| {
-        sent.is_none_or(|sent| sent.since(sample.sent) <= AROUND)
-            && done.is_none_or(|done| sample.sent.since(done) <= AROUND)
-    };
-    let samples = newest.iter().filter(of_scenario).filter_map(|event| match &event.what {
-        What::Sample(sample) => Some(sample),
-        _ => None,
-    });
-    let mut samples: Vec<&Sample> = samples.filter(is_near).collect();
-    samples.sort_by_key(|sample| sample.sent);
-    let mut csv = "check,subject,intended_ms,sent_ms,done_ms,seen,reason,value\n".to_owned();
-    for sample in samples {
-        let (seen, reason) = match &sample.seen {
-            Seen::Good => ("good", ""),
-            Seen::Bad { reason } => ("bad", reason.as_str()),
-            Seen::Missing { reason } => ("missing", reason.as_str()),
-        };
-        let subject = match &sample.subject {
-            Subject::Service => "service".to_owned(),
-            Subject::Pod { name, uid } => format!("{name}/{uid}"),
-        };
-        // Before quoting: a doubled quote would hide a value that has one.
-        let text = |field: &str| csv_field(&redact(field));
-        let row = [
-            text(&sample.check.0),
-            text(&subject),
-            millis(sample.intended),
-            millis(sample.sent),
-            millis(sample.done),
-            seen.to_owned(),
-            text(reason),
-            text(sample.value.as_deref().unwrap_or_default()),
-        ];
-        csv += &row.join(",");
-        csv.push('\n');
-    }
-    csv
-}
-
-fn millis(at: Offset) -> String {
-    format!("{}.{:03}", at.nanos() / 1_000_000, at.nanos() / 1_000 % 1_000)
-}
-
-fn csv_field(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
-    } else {
-        field.to_owned()
-    }
-}
 
 /// A server's table of Events as kubectl prints it, oldest first, with the moment of each in
 /// front: an age says little once the bundle itself is old.
