@@ -12,7 +12,7 @@ use harness::outcome::Outcome;
 use harness::sample::{Check, HttpCheck, RedisCheck, Target};
 use harness::scenario::plan::{
     Budget, BudgetFrom, CheckName, Cost, LoadPlan, Plan, PlannedCheck, Promise, Proof, Role, ScenarioId, Symptom,
-    WorkloadKind, WorkloadRef,
+    Through, WorkloadKind, WorkloadRef,
 };
 use harness::system::scripted::{Mode, Outage, PodFate, Script, Scripted, Until, Whom};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +40,7 @@ fn plan() -> Plan {
         workload: WorkloadRef { kind: WorkloadKind::Deployment, name: "backend".to_owned() },
         service: "backend".to_owned(),
         port: 8000,
+        through: Through::Direct,
         checks: vec![
             planned("pods", http(Target::EachPod), Role::Recovery),
             planned("service", http(Target::Service), Role::Recovery),

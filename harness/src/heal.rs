@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Cluster, ClusterError, Selection};
 use crate::event::{Event, What};
-use crate::fault::Receipt;
+use crate::fault::{Reach, Receipt};
 use crate::journal::{self, Journal, JournalError};
 
 pub mod receipts;
@@ -277,7 +277,7 @@ async fn heal_until_verified(opened: &Opened, receipt: &Receipt) -> Result<Vec<S
             // Its pods and objects lived in that process, so nothing broken is left of it.
             Err(ClusterError::NotRunning { .. }) => return Ok(vec!["the embedded cluster is gone".to_owned()]),
             Err(error) => last = error.to_string(),
-            Ok(cluster) => match receipt.heal(&cluster).await {
+            Ok(cluster) => match receipt.heal(Reach { cluster: &cluster, proxy: None }).await {
                 Ok(facts) => {
                     receipts::forget(&cluster, receipt).await?;
                     return Ok(facts);

@@ -19,6 +19,7 @@ pub mod journal;
 pub mod load;
 pub mod outcome;
 pub mod pipeline;
+pub mod proxy;
 pub mod report;
 pub mod run;
 pub mod runbook;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::scenario::file::{plans, schema};
-use harness::scenario::plan::{BudgetFrom, Expect, Role, Symptom};
+use harness::scenario::plan::{BudgetFrom, Expect, ProxyPlan, Role, Symptom, Through};
 
 const GOOD: &str = "\
 name: example
@@ -38,6 +38,23 @@ fn defaults_are_filled_in() {
     assert_eq!((plan.symptom, plan.budget.from), (Symptom::Required, BudgetFrom::Fault));
     assert_eq!((plan.load.requests_per_second, plan.load.sockets), (0.0, 0));
     assert_eq!(plan.checks.iter().map(|check| check.role).collect::<Vec<_>>(), [Role::Recovery, Role::Proof]);
+}
+
+#[test]
+fn a_variant_goes_the_way_of_its_scenario_or_its_own() {
+    let proxied = |ingress: Option<&str>, time_scale| {
+        Through::Proxy(ProxyPlan { ingress: ingress.map(str::to_owned), time_scale })
+    };
+    let check = |scenario: &str, variant: &str, expect: Through| {
+        let text = GOOD
+            .replace("port: 8000\n", &format!("port: 8000\n{scenario}"))
+            .replace("    fault:", &format!("{variant}    fault:"));
+        assert_eq!(plans("x.yaml", &text).unwrap()[0].through, expect, "{scenario}{variant}");
+    };
+    check("", "", Through::Direct);
+    check("through: { proxy: {} }\n", "", proxied(None, 1));
+    check("through: { proxy: {} }\n", "    through: direct\n", Through::Direct);
+    check("", "    through: { proxy: { ingress: web, time-scale: 10 } }\n", proxied(Some("web"), 10));
 }
 
 #[test]
@@ -114,6 +131,23 @@ fn what_is_wrong_is_named_at_its_place() {
         "any-of: [{ check-failed: ready }]",
         "x.yaml:17:12: check `ready` decides about recovery: a proof needs one with `role: proof`",
     );
+    let traffic = "fault: { pod-signal: { of: statefulset/redis, signal: SIGKILL } }";
+    check(
+        traffic,
+        "fault: { traffic: { reset: {} } }",
+        "x.yaml:16:12: a `traffic` fault needs the fault proxy: add `through: { proxy: {} }`",
+    );
+    check(
+        traffic,
+        "through: { proxy: {} }\n    fault: { traffic: { latency: { by: 0s } } }",
+        "x.yaml:17:12: the time must be above zero",
+    );
+    check(traffic, "fault: { traffic: { reste: {} } }", "x.yaml:16:25: unknown variant `reste`");
+    check(traffic, "fault: { traffic: { half-open: { off: live } } }", "x.yaml:16:38: unknown field `off`");
+    let through = |proxy: &str| format!("port: 8000\nthrough: {{ proxy: {proxy} }}");
+    check("port: 8000", &through("{ ingress: hsc-jit, time-scale: 0 }"), "x.yaml:8:51: `time-scale` goes from 1 to");
+    check("port: 8000", &through("{ time-scale: 10 }"), "x.yaml:8:33: `time-scale` shortens");
+    check("port: 8000", &through("{ ingress: Hsc_Jit }"), "x.yaml:8:30: `Hsc_Jit` is no name of an Ingress");
     let remedy = |step: &str| format!("remedy: [{step}]\n    budget:");
     check("budget:", &remedy("{ run: kubectl get pods }"), "x.yaml:18:21: `kubectl get");
     check(

@@ -151,6 +151,9 @@ fn describe(plan: &scenario::plan::Plan, namespace: &str) -> String {
     for check in &plan.checks {
         line(format!("  samples   {} every {}", check.name, text(check.interval)));
     }
+    if let Some(through) = through_words(&plan.through) {
+        line(format!("  through   {through}"));
+    }
     let load = &plan.load;
     line(format!(
         "  load      {} requests/s, {} sockets through service {}",
@@ -165,6 +168,25 @@ fn fault_words(fault: &harness::fault::Fault) -> String {
         Fault::PodSignal(fault) => format!("{} to the first pod of {}", fault.signal, fault.of),
         Fault::PodDelete(fault) => format!("the first pod of {} is deleted", fault.of),
         Fault::Scale(fault) => format!("{} is scaled to {}", fault.workload, fault.replicas),
+        Fault::Traffic(trick) => format!("the traffic: {trick};"),
+    }
+}
+
+/// What stands between clients and the Service.
+fn through_words(through: &scenario::plan::Through) -> Option<String> {
+    use scenario::plan::Through;
+    match through {
+        Through::Direct => None,
+        Through::Proxy(proxy) => Some(match &proxy.ingress {
+            None => "the fault proxy".to_owned(),
+            Some(ingress) if proxy.time_scale == 1 => {
+                format!("the fault proxy, as the load balancer of ingress {ingress}")
+            }
+            Some(ingress) => format!(
+                "the fault proxy, as the load balancer of ingress {ingress}; its idle timeout acts {} times shorter",
+                proxy.time_scale
+            ),
+        }),
     }
 }
 

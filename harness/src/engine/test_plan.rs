@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::fault::{Fault, PodDelete};
 use crate::runbook::command::Command;
 use crate::scenario::plan::{
-    Budget, BudgetFrom, Expect, LoadPlan, Plan, Promise, ScenarioId, Step, Symptom, WorkloadKind, WorkloadRef,
+    Budget, BudgetFrom, Expect, LoadPlan, Plan, Promise, ScenarioId, Step, Symptom, Through, WorkloadKind, WorkloadRef,
 };
 
 /// Budget 60 s, hold 10 s, slow 1 s, settling within 30 s; steps are watched for 15 s.
@@ -23,6 +23,7 @@ pub(crate) fn test_plan(steps: usize) -> Plan {
         workload: workload.clone(),
         service: "backend".to_owned(),
         port: 8000,
+        through: Through::Direct,
         checks: Vec::new(),
         fault: Fault::PodDelete(PodDelete { of: workload }),
         proof: Vec::new(),

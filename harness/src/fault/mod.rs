@@ -2,17 +2,20 @@
 //! scenario, because the same fault shows in different ways on different systems.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
+use crate::proxy::{Remote, Trick};
 use crate::scenario::plan::WorkloadRef;
 use crate::system::SystemError;
 
 pub mod pod_delete;
 pub mod pod_signal;
 pub mod scale;
+pub mod traffic;
 mod workload;
 
 pub use pod_delete::PodDelete;
@@ -29,6 +32,18 @@ pub enum Fault {
     PodDelete(PodDelete),
     /// Scales a workload.
     Scale(Scale),
+    /// Does something to the traffic between clients and the Service. It needs a scenario, or a
+    /// variant, that goes `through` the fault proxy.
+    Traffic(Trick),
+}
+
+/// What a fault can reach.
+#[derive(Clone, Copy)]
+pub struct Reach<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The fault proxy, in the run that has one. Whoever heals from outside has none.
+    pub proxy: Option<&'a Remote>,
 }
 
 /// All that healing needs, known and synced before the injection.
@@ -74,6 +89,16 @@ pub enum Receipt {
         /// Its `spec.replicas` by the fault.
         replicas_fault: u32,
     },
+    /// Something done to the traffic.
+    Traffic {
+        /// Where the proxy's API is. Its token stands nowhere: without it the tricks can only
+        /// be left to end, and they do when nobody renews their lease.
+        api: SocketAddr,
+        /// Which proxy: a port may be another program's by now.
+        proxy: String,
+        /// What it does.
+        trick: Trick,
+    },
 }
 
 impl Fault {
@@ -81,21 +106,24 @@ impl Fault {
     ///
     /// # Errors
     /// [`SystemError`] where the target is not there or the API refuses.
-    pub async fn prepare(&self, cluster: &Cluster) -> Result<Receipt, SystemError> {
+    pub async fn prepare(&self, reach: Reach<'_>) -> Result<Receipt, SystemError> {
+        let cluster = reach.cluster;
         match self {
             Self::PodSignal(fault) => fault.prepare(cluster).await,
             Self::PodDelete(fault) => fault.prepare(cluster).await,
             Self::Scale(fault) => fault.prepare(cluster).await,
+            Self::Traffic(trick) => traffic::prepare(trick, reach.proxy),
         }
     }
 
-    /// The workload that is broken.
+    /// The workload that is broken; absent where it is none.
     #[must_use]
-    pub fn target(&self) -> &WorkloadRef {
+    pub fn target(&self) -> Option<&WorkloadRef> {
         match self {
-            Self::PodSignal(fault) => &fault.of,
-            Self::PodDelete(fault) => &fault.of,
-            Self::Scale(fault) => &fault.workload,
+            Self::PodSignal(fault) => Some(&fault.of),
+            Self::PodDelete(fault) => Some(&fault.of),
+            Self::Scale(fault) => Some(&fault.workload),
+            Self::Traffic(_) => None,
         }
     }
 }
@@ -105,36 +133,44 @@ impl Receipt {
     ///
     /// # Errors
     /// [`SystemError`] where the API refuses.
-    pub async fn inject(&self, cluster: &Cluster) -> Result<(), SystemError> {
+    pub async fn inject(&self, reach: Reach<'_>) -> Result<(), SystemError> {
+        let cluster = reach.cluster;
         match self {
             Self::PodSignal { .. } => pod_signal::inject(self, cluster).await,
             Self::PodDelete { .. } => pod_delete::inject(self, cluster).await,
             Self::Scale { .. } => scale::inject(self, cluster).await,
+            Self::Traffic { .. } => traffic::inject(self, reach.proxy).await,
         }
     }
 
-    /// Puts right what the receipt names and verifies that the workload is ready again.
+    /// Puts right what the receipt names and verifies it: a workload that was broken is ready
+    /// again, traffic passes.
     /// Safe to repeat, and where nothing was broken. Returns what it undid, in words.
     ///
     /// # Errors
     /// [`SystemError`], transient where a later try can succeed.
-    pub async fn heal(&self, cluster: &Cluster) -> Result<Vec<String>, SystemError> {
+    pub async fn heal(&self, reach: Reach<'_>) -> Result<Vec<String>, SystemError> {
+        let cluster = reach.cluster;
         let undone = match self {
             Self::PodSignal { .. } => pod_signal::heal(self, cluster).await?,
             // The workload's controller makes a new pod; nothing of ours is left to undo.
             Self::PodDelete { .. } => Vec::new(),
             Self::Scale { .. } => scale::heal(self, cluster).await?,
+            Self::Traffic { .. } => traffic::heal(self, reach.proxy).await?,
         };
-        workload::wait_until_ready(cluster, self.workload()).await?;
+        if let Some(workload) = self.workload() {
+            workload::wait_until_ready(cluster, workload).await?;
+        }
         Ok(undone)
     }
 
-    /// The workload that was broken.
+    /// The workload that was broken; absent where it was none.
     #[must_use]
-    pub fn workload(&self) -> &WorkloadRef {
+    pub fn workload(&self) -> Option<&WorkloadRef> {
         match self {
-            Self::PodSignal { of, .. } | Self::PodDelete { of, .. } => of,
-            Self::Scale { workload, .. } => workload,
+            Self::PodSignal { of, .. } | Self::PodDelete { of, .. } => Some(of),
+            Self::Scale { workload, .. } => Some(workload),
+            Self::Traffic { .. } => None,
         }
     }
 }
@@ -147,6 +183,7 @@ impl fmt::Display for Receipt {
             Self::Scale { workload, replicas_fault, .. } => {
                 write!(formatter, "scale of {workload} to {replicas_fault}")
             }
+            Self::Traffic { trick, .. } => write!(formatter, "traffic: {trick}"),
         }
     }
 }

@@ -151,6 +151,7 @@ pub(super) fn fault(fault: &Fault) -> String {
         Fault::PodSignal(signal) => format!("{} to a pod of {}", signal.signal, signal.of),
         Fault::PodDelete(delete) => format!("a pod of {} deleted", delete.of),
         Fault::Scale(scale) => format!("{} scaled to {}", scale.workload, scale.replicas),
+        Fault::Traffic(trick) => format!("traffic: {trick}"),
     }
 }
 

@@ -315,7 +315,7 @@ fn pod(object: &[&str]) -> Result<Action, CommandError> {
 }
 
 /// Names of pods and workloads: DNS subdomains. It keeps placeholders such as `<pod-name>` out.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let inner = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit();
     name.len() <= 253
         && name.bytes().all(|letter| inner(letter) || letter == b'-' || letter == b'.')

@@ -12,13 +12,13 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::plan::{
-    Budget, BudgetFrom, CheckName, Cost, Expect, LoadPlan, Plan, PlannedCheck, Promise, Proof, Role, ScenarioId, Step,
-    Symptom, WorkloadRef,
+    Budget, BudgetFrom, CheckName, Cost, Expect, LoadPlan, Plan, PlannedCheck, Promise, Proof, ProxyPlan, Role,
+    ScenarioId, Step, Symptom, Through, WorkloadRef,
 };
 use super::rules;
 use crate::duration;
 use crate::fault::Fault;
-use crate::runbook::command::Command;
+use crate::runbook::command::{Command, is_name};
 use crate::sample::Check;
 
 /// A sample's interval is this part of the budget: 60 s are seen in steps of 300 ms.
@@ -42,6 +42,8 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 const SAMPLES_PER_POD_SECOND_MAX: f64 = 5.0;
 /// Requests a second, at most: beyond it a laptop measures itself.
 const REQUESTS_PER_SECOND_MAX: f64 = 5_000.0;
+/// So many times shorter may a load balancer's idle timeout act: 60 s act as 200 ms.
+const TIME_SCALE_MAX: u32 = 300;
 /// Sockets, at most.
 const SOCKETS_MAX: u32 = 10_000;
 
@@ -66,6 +68,10 @@ struct ScenarioFile {
     service: String,
     /// The port of the workload's pods.
     port: u16,
+    /// What stands between clients (load, and checks with target `service`) and the Service;
+    /// nothing where absent.
+    #[serde(default)]
+    through: Option<ThroughForm>,
     /// What is looked at.
     checks: Vec<CheckForm>,
     /// The load while measuring; none where absent.
@@ -136,6 +142,31 @@ struct LoadForm {
     socket_path: Option<Spanned<String>>,
 }
 
+/// What stands between clients and the Service.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum ThroughForm {
+    /// Nothing of ours.
+    Direct,
+    /// The fault proxy, which `traffic` faults need.
+    Proxy(ProxyForm),
+}
+
+/// The fault proxy between clients and the Service.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ProxyForm {
+    /// The Ingress whose load balancer it plays: idle connections are closed after the time that
+    /// its annotation `nginx.ingress.kubernetes.io/proxy-read-timeout` says, 60 s by default.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    ingress: Option<Spanned<String>>,
+    /// So many times shorter does that time act; the report says so.
+    #[serde(default)]
+    #[schemars(with = "Option<u32>")]
+    time_scale: Option<Spanned<u32>>,
+}
+
 /// One way to break it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -146,8 +177,12 @@ struct VariantForm {
     /// What happens, in one line; the scenario's title where absent.
     #[serde(default)]
     title: Option<String>,
+    /// What stands between clients and the Service, where another than in the rest of the file.
+    #[serde(default)]
+    through: Option<ThroughForm>,
     /// What is broken.
-    fault: Fault,
+    #[schemars(with = "Fault")]
+    fault: Spanned<Fault>,
     /// What shows that it took effect: all of these.
     #[schemars(with = "Vec<Proof>")]
     proof: Spanned<Vec<Proof>>,
@@ -259,6 +294,7 @@ impl Reader<'_> {
             self.say(&rate, "the number of samples must be above zero");
         }
         let load = self.load(form.load);
+        let through = self.through(form.through.as_ref());
         self.checks(&form.checks, &form.name);
         if form.variants.is_empty() {
             self.say(&form.name, "the scenario has no variants: it breaks nothing");
@@ -273,6 +309,10 @@ impl Reader<'_> {
                 self.say(&variant.name, format!("variant `{}` stands twice", variant.name.value));
             }
             let budget = self.budget(&variant);
+            let through = variant.through.as_ref().map_or_else(|| through.clone(), |own| self.through(Some(own)));
+            if let Some(wrong) = rules::fault_is_wrong(&variant.fault.value, &through) {
+                self.say(&variant.fault, wrong);
+            }
             self.proof(&variant.proof, &form.checks);
             let checks: Vec<_> = form.checks.iter().map(|check| self.check(check, budget.max, slow)).collect();
             for check in checks.iter().filter(|check| check.role == Role::Recovery) {
@@ -290,8 +330,9 @@ impl Reader<'_> {
                 workload: form.workload.clone(),
                 service: form.service.clone(),
                 port: form.port,
+                through,
                 checks,
-                fault: variant.fault,
+                fault: variant.fault.value,
                 proof: variant.proof.value,
                 symptom: variant.symptom.unwrap_or(Symptom::Required),
                 remedy: self.remedy(variant.remedy),
@@ -371,6 +412,25 @@ impl Reader<'_> {
             sockets: form.sockets.map_or(0, |sockets| sockets.value),
             socket_path: form.socket_path.map_or_else(String::new, |path| path.value),
         }
+    }
+
+    fn through(&mut self, form: Option<&ThroughForm>) -> Through {
+        let Some(ThroughForm::Proxy(form)) = form else { return Through::Direct };
+        if let Some(ingress) = form.ingress.as_ref().filter(|ingress| !is_name(&ingress.value)) {
+            self.say(ingress, format!("`{}` is no name of an Ingress", ingress.value));
+        }
+        if let Some(scale) = &form.time_scale {
+            if !(1..=TIME_SCALE_MAX).contains(&scale.value) {
+                self.say(scale, format!("`time-scale` goes from 1 to {TIME_SCALE_MAX}"));
+            }
+            if form.ingress.is_none() {
+                self.say(scale, "`time-scale` shortens a load balancer's idle timeout: name its `ingress`");
+            }
+        }
+        Through::Proxy(ProxyPlan {
+            ingress: form.ingress.as_ref().map(|ingress| ingress.value.clone()),
+            time_scale: form.time_scale.as_ref().map_or(1, |scale| scale.value),
+        })
     }
 
     fn budget(&mut self, variant: &VariantForm) -> Budget {

@@ -115,6 +115,9 @@ pub struct Plan {
     pub service: String,
     /// The port of the workload's pods that checks with target `each-pod` ask.
     pub port: u16,
+    /// What stands between clients and the Service.
+    #[serde(default)]
+    pub through: Through,
     /// Everything sampled, for recovery and for proof.
     pub checks: Vec<PlannedCheck>,
     /// What is broken.
@@ -140,6 +143,28 @@ pub struct Plan {
     pub samples_per_pod_second_max: f64,
     /// The load while measuring.
     pub load: LoadPlan,
+}
+
+/// What stands between clients (load, and checks with target `service`) and the Service.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Through {
+    /// Nothing of ours.
+    #[default]
+    Direct,
+    /// The fault proxy.
+    Proxy(ProxyPlan),
+}
+
+/// The fault proxy between clients and the Service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ProxyPlan {
+    /// The Ingress whose load balancer it plays: its annotations say when idle connections are
+    /// closed. Where absent, idle connections stay.
+    pub ingress: Option<String>,
+    /// So many times shorter does the load balancer's idle timeout act.
+    pub time_scale: u32,
 }
 
 /// The sentence of a runbook that is put to the test.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::plan::{CheckName, Proof};
+use super::plan::{CheckName, Proof, Through};
 use crate::duration;
+use crate::fault::Fault;
 use crate::sample::Check;
 
 /// A streak may have gaps of up to three intervals: `hold` must outlast one of them.
@@ -25,6 +26,17 @@ pub(super) fn check_is_wrong(check: &Check) -> Option<String> {
     }
     let pointer = pointers.into_iter().find(|pointer| !pointer.starts_with('/'))?;
     Some(format!("`{pointer}` is no JSON pointer: write `/{pointer}`"))
+}
+
+/// What is wrong with a fault beside what stands between clients and the Service.
+pub(super) fn fault_is_wrong(fault: &Fault, through: &Through) -> Option<String> {
+    match (fault, through) {
+        (Fault::Traffic(_), Through::Direct) => {
+            Some("a `traffic` fault needs the fault proxy: add `through: { proxy: {} }`".to_owned())
+        }
+        (Fault::Traffic(trick), Through::Proxy(_)) => trick.wrong(),
+        (Fault::PodSignal(_) | Fault::PodDelete(_) | Fault::Scale(_), _) => None,
+    }
 }
 
 /// A path as it stands in a request.

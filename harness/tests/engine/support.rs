@@ -10,7 +10,7 @@ use harness::outcome::{Outcome, Recovery};
 use harness::sample::{Check, HttpCheck, RedisCheck, Target};
 use harness::scenario::plan::{
     Budget, BudgetFrom, CheckName, Cost, Expect, LoadPlan, Plan, PlannedCheck, Promise, Proof, Role, ScenarioId, Step,
-    Symptom, WorkloadKind, WorkloadRef,
+    Symptom, Through, WorkloadKind, WorkloadRef,
 };
 use harness::system::scripted::{Called, Mode, Operation, Outage, PodFate, Script, Scripted, Until, Whom};
 use harness::verdict::{Verdict, judge};
@@ -54,6 +54,7 @@ pub(crate) fn plan() -> Plan {
         workload: workload(WorkloadKind::Deployment, "backend"),
         service: "backend".to_owned(),
         port: 8000,
+        through: Through::Direct,
         checks: vec![
             planned("pods", http(Target::EachPod), Role::Recovery),
             planned("service", http(Target::Service), Role::Recovery),

@@ -8,7 +8,7 @@ use harness::outcome::Outcome;
 use harness::sample::{Check, HttpCheck, RedisCheck, Target};
 use harness::scenario::plan::{
     Budget, BudgetFrom, CheckName, Cost, Expect, LoadPlan, Plan, PlannedCheck, Promise, Proof, Role, ScenarioId, Step,
-    Symptom, WorkloadKind, WorkloadRef,
+    Symptom, Through, WorkloadKind, WorkloadRef,
 };
 
 pub(crate) const INTERVAL_MS: u64 = 100;
@@ -61,6 +61,7 @@ pub(crate) fn plan() -> Plan {
         workload: backend(),
         service: "backend".to_owned(),
         port: 8000,
+        through: Through::Direct,
         checks: vec![
             planned("ready", http(Target::EachPod), Role::Recovery),
             planned("service", http(Target::Service), Role::Recovery),

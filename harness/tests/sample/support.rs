@@ -10,7 +10,7 @@ use harness::sample::door::Door;
 use harness::sample::sampler::{Punctuality, Sampler};
 use harness::sample::{Check, HttpCheck, Pods, Target};
 use harness::scenario::plan::{
-    Budget, BudgetFrom, CheckName, Cost, LoadPlan, Plan, PlannedCheck, Promise, Role, ScenarioId, Symptom,
+    Budget, BudgetFrom, CheckName, Cost, LoadPlan, Plan, PlannedCheck, Promise, Role, ScenarioId, Symptom, Through,
     WorkloadKind, WorkloadRef,
 };
 use harness::system::{Observation, Rate};
@@ -41,6 +41,7 @@ pub(crate) fn plan(check: Check, interval: Duration) -> Plan {
         workload: workload.clone(),
         service: "backend".to_owned(),
         port: 8000,
+        through: Through::Direct,
         checks: vec![PlannedCheck {
             name: CheckName("check".to_owned()),
             check,

@@ -8,7 +8,7 @@ use crate::fault::{Fault, PodDelete};
 use crate::sample::{Check, HttpCheck, Target};
 use crate::scenario::plan::{
     Budget, BudgetFrom, CheckName, Cost, LoadPlan, Plan, PlannedCheck, Promise, Proof, Role, ScenarioId, Symptom,
-    WorkloadKind, WorkloadRef,
+    Through, WorkloadKind, WorkloadRef,
 };
 
 fn workload() -> WorkloadRef {
@@ -32,6 +32,7 @@ pub(super) fn plan() -> Plan {
         workload: workload(),
         service: "truth".to_owned(),
         port: 0,
+        through: Through::Direct,
         checks: vec![PlannedCheck {
             name: CheckName("answers".to_owned()),
             check,

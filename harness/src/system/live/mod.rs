@@ -1,7 +1,7 @@
 //! A live cluster: the Kubernetes API on one side, the measuring threads on the other.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,9 +13,10 @@ use crate::clock::RunClock;
 use crate::cluster::Cluster;
 use crate::duration;
 use crate::event::{PodFacts, What};
-use crate::fault::{Fault, Receipt};
+use crate::fault::{Fault, Reach, Receipt};
 use crate::heal::{HealError, receipts};
 use crate::load::generator::Generator;
+use crate::proxy::Remote;
 use crate::runbook::command::Command;
 use crate::sample::door::Door;
 use crate::sample::sampler::Sampler;
@@ -23,8 +24,11 @@ use crate::sample::thread::Thread;
 use crate::sample::{Check, Pods};
 use crate::scenario::plan::{Cost, Plan};
 
+mod between;
 mod command;
 mod pods;
+
+use between::Between;
 
 /// How long it may take until the Service's address is known and the pods were seen once.
 const FIRST_LOOK_WITHIN: Duration = Duration::from_secs(20);
@@ -38,6 +42,8 @@ pub struct Live {
     clock: RunClock,
     run: String,
     seed: u64,
+    /// The fault proxy that the scenario goes through, while it is observed.
+    proxy: Arc<Mutex<Option<Remote>>>,
 }
 
 impl Live {
@@ -45,7 +51,16 @@ impl Live {
     /// where in their intervals series of samples start.
     #[must_use]
     pub fn new(cluster: Cluster, clock: RunClock, run: String, seed: u64) -> Self {
-        Self { cluster, clock, run, seed }
+        Self { cluster, clock, run, seed, proxy: Arc::default() }
+    }
+
+    fn proxy(&self) -> Option<Remote> {
+        // Nothing that can panic runs while it is held.
+        self.proxy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn go_through(&self, proxy: Option<Remote>) {
+        *self.proxy.lock().unwrap_or_else(PoisonError::into_inner) = proxy;
     }
 
     /// Where the Service is, and which pods there are: what observing starts from.
@@ -86,7 +101,11 @@ impl System for Live {
         let api = Door::api(&self.cluster.api).map_err(unreachable)?;
         let Some(looked) = cancel.run_until_cancelled(self.first_look(plan)).await else { return Ok(()) };
         let (address, pods) = looked?;
-        let service = Door::direct(address);
+        let standing = Between::stand(plan, &self.cluster, self.clock, self.seed, address, &into);
+        let Some(stood) = cancel.run_until_cancelled(standing).await else { return Ok(()) };
+        let mut between = stood?;
+        let service = Door::direct(between.address());
+        self.go_through(between.remote());
         // Whatever ends first ends the others.
         let ours = cancel.child_token();
         let _ends_threads = ours.clone().drop_guard();
@@ -121,11 +140,15 @@ impl System for Live {
             watched = watching => watched,
             sampled = sampling.ended() => sampled.map(drop),
             loaded = loading.ended() => loaded.map(drop),
+            tended = between.tend(&into) => tended,
         };
         ours.cancel();
         // Both end by themselves now; the first failure is the one that counts.
         let punctuality = sampling.ended().await;
         let loaded = loading.ended().await;
+        // Last, so that its end is nothing that a client could see.
+        self.go_through(None);
+        let stood = between.end().await;
         // Slip is in every sample; only what did not become one must be told.
         if let Ok(Some(punctuality)) = &punctuality
             && punctuality.dropped > 0
@@ -133,11 +156,11 @@ impl System for Live {
             // The engine may have stopped listening; then nobody reads the note.
             let _ = into.try_send(Observation::Record(What::Note { text: punctuality.note() }));
         }
-        ended.and(punctuality.map(drop)).and(loaded.map(drop))
+        ended.and(punctuality.map(drop)).and(loaded.map(drop)).and(stood)
     }
 
     async fn prepare(&self, fault: &Fault) -> Result<Receipt, SystemError> {
-        fault.prepare(&self.cluster).await
+        fault.prepare(Reach { cluster: &self.cluster, proxy: self.proxy().as_ref() }).await
     }
 
     async fn keep(&self, receipt: &Receipt) -> Result<(), SystemError> {
@@ -145,7 +168,7 @@ impl System for Live {
     }
 
     async fn inject(&self, receipt: &Receipt) -> Result<(), SystemError> {
-        receipt.inject(&self.cluster).await
+        receipt.inject(Reach { cluster: &self.cluster, proxy: self.proxy().as_ref() }).await
     }
 
     async fn carry_out(&self, command: &Command) -> Result<String, SystemError> {
@@ -153,7 +176,7 @@ impl System for Live {
     }
 
     async fn heal(&self, receipt: &Receipt) -> Result<Vec<String>, SystemError> {
-        let facts = receipt.heal(&self.cluster).await?;
+        let facts = receipt.heal(Reach { cluster: &self.cluster, proxy: self.proxy().as_ref() }).await?;
         receipts::forget(&self.cluster, receipt).await.map_err(|error| SystemError {
             // The fault is gone; what is left is a ConfigMap, which another try removes.
             transient: matches!(error, HealError::Unverified { .. }),

@@ -1,6 +1,7 @@
 //! What is so at a moment of the script: pure.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{Mode, Operation, Outage, PodFate, Script, Until, Whom};
 use crate::event::{Offset, PodFacts, Subject};
@@ -27,7 +28,8 @@ pub(super) struct World {
     pub(super) steps: Vec<Offset>,
     pub(super) healed: Option<Offset>,
     workload: WorkloadRef,
-    victim: WorkloadRef,
+    /// Whose pod is broken; absent where none is.
+    victim: Option<WorkloadRef>,
     pods: u32,
     outages: Vec<Outage>,
     fate: PodFate,
@@ -42,7 +44,7 @@ impl World {
             steps: Vec::new(),
             healed: None,
             workload: plan.workload.clone(),
-            victim: victim(&plan.fault).clone(),
+            victim: plan.fault.target().cloned(),
             pods: script.pods,
             outages: script.outages.clone(),
             fate: script.pod,
@@ -100,17 +102,18 @@ impl World {
     pub(super) fn pods(&self, at: Offset) -> Vec<PodFacts> {
         let met = self.fate_at().is_some_and(|fate| fate <= at);
         let mut pods: Vec<PodFacts> = (0..self.pods).map(|place| pod(&self.workload, place, 0)).collect();
-        if self.victim != self.workload {
-            pods.push(pod(&self.victim, 0, 0));
+        let Some(victim) = &self.victim else { return pods };
+        if *victim != self.workload {
+            pods.push(pod(victim, 0, 0));
         }
-        if let (true, Some(broken)) = (met, pods.iter_mut().find(|pod| pod.workload.as_ref() == Some(&self.victim))) {
+        if let (true, Some(broken)) = (met, pods.iter_mut().find(|pod| pod.workload.as_ref() == Some(victim))) {
             match self.fate {
                 PodFate::Stays => {}
                 PodFate::Restarts(_) => {
                     broken.restarts += 1;
                     broken.container_ids = vec![format!("{}-again", broken.name)];
                 }
-                PodFate::IsReplaced(_) => *broken = pod(&self.victim, 0, 1),
+                PodFate::IsReplaced(_) => *broken = pod(victim, 0, 1),
             }
         }
         pods
@@ -148,29 +151,24 @@ fn pod(workload: &WorkloadRef, place: u32, generation: u32) -> PodFacts {
     }
 }
 
-fn victim(fault: &Fault) -> &WorkloadRef {
-    match fault {
-        Fault::PodSignal(signal) => &signal.of,
-        Fault::PodDelete(delete) => &delete.of,
-        Fault::Scale(scale) => &scale.workload,
-    }
-}
-
 /// What preparing a fault finds.
 pub(super) fn receipt(fault: &Fault) -> Receipt {
     let namespace = "scripted".to_owned();
-    let pod = pod(victim(fault), 0, 0);
     match fault {
-        Fault::PodSignal(signal) => Receipt::PodSignal {
-            namespace,
-            pod: pod.name,
-            uid: pod.uid,
-            container: "main".to_owned(),
-            container_id: pod.container_ids.concat(),
-            signal: signal.signal,
-            of: signal.of.clone(),
-        },
+        Fault::PodSignal(signal) => {
+            let pod = pod(&signal.of, 0, 0);
+            Receipt::PodSignal {
+                namespace,
+                pod: pod.name,
+                uid: pod.uid,
+                container: "main".to_owned(),
+                container_id: pod.container_ids.concat(),
+                signal: signal.signal,
+                of: signal.of.clone(),
+            }
+        }
         Fault::PodDelete(delete) => {
+            let pod = pod(&delete.of, 0, 0);
             Receipt::PodDelete { namespace, pod: pod.name, uid: pod.uid, of: delete.of.clone() }
         }
         Fault::Scale(scale) => Receipt::Scale {
@@ -178,6 +176,11 @@ pub(super) fn receipt(fault: &Fault) -> Receipt {
             workload: scale.workload.clone(),
             replicas_before: 1,
             replicas_fault: scale.replicas,
+        },
+        Fault::Traffic(trick) => Receipt::Traffic {
+            api: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            proxy: "scripted".to_owned(),
+            trick: trick.clone(),
         },
     }
 }
