@@ -166,7 +166,8 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     }
     recorder.emit(What::RunEnded { clean: recorder.is_clean() })?;
     let report = recorder.known().report();
-    files::write(&report, directory.path())?;
+    let timelines = files::timelines(&recorder.journal_path()).map_err(RecordError::from)?;
+    files::write(&report, &timelines, directory.path())?;
     directory.publish().map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
     Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned() })
 }

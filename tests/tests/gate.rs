@@ -39,7 +39,9 @@ fn the_gate_is_green_on_the_good_build_and_its_report_renders_again_the_same() {
     assert_eq!(verdicts(&report), all("pass"));
     assert!(ended.stdout.contains("rehearsed on embedded"), "{}", ended.stdout);
 
-    for (format, file) in [("json", "report.json"), ("markdown", "report.md"), ("junit", "junit.xml")] {
+    for (format, file) in
+        [("json", "report.json"), ("markdown", "report.md"), ("junit", "junit.xml"), ("html", "report.html")]
+    {
         let written = std::fs::read_to_string(place.runs().join("latest").join(file)).unwrap();
         let again = place.run(["report", "latest", "--format", format]).expect_code(0).stdout;
         assert_eq!(again.trim_end(), written.trim_end(), "{file}");

@@ -12,7 +12,7 @@ pub(crate) struct Live {
     bar: Option<ProgressBar>,
     quiet: bool,
     verbose: bool,
-    groups: bool,
+    groups: Option<Groups>,
 }
 
 impl Live {
@@ -26,7 +26,7 @@ impl Live {
             bar.enable_steady_tick(std::time::Duration::from_millis(120));
             bar
         });
-        let groups = std::env::var_os("GITHUB_ACTIONS").is_some();
+        let groups = std::env::var_os("GITHUB_ACTIONS").is_some().then(Groups::default);
         Self { bar, quiet: shared.quiet, verbose: shared.verbose, groups }
     }
 
@@ -38,8 +38,8 @@ impl Live {
         if self.quiet {
             return;
         }
-        if self.groups && matches!(event.what, What::ScenarioStarted(_) | What::StageStarted { .. }) {
-            self.line(&format!("::group::{}", doing(event).unwrap_or_default()));
+        if let Some(line) = self.groups.as_mut().and_then(|groups| groups.begun(event)) {
+            self.line(&line);
         }
         match told(event) {
             Some(line) => self.line(&format!("{:>9}  {line}", event.at.to_string())),
@@ -52,7 +52,7 @@ impl Live {
             }
             None => {}
         }
-        if self.groups && matches!(event.what, What::ScenarioEnded(_) | What::StageFinished { .. }) {
+        if self.groups.as_mut().is_some_and(|groups| groups.is_ended(event)) {
             self.line("::endgroup::");
         }
     }
@@ -69,6 +69,43 @@ impl Live {
             Some(bar) => bar.suspend(|| say::narrative(line)),
             None => say::narrative(line),
         }
+    }
+}
+
+/// Lines that a CI job's log folds together. Groups do not nest there: of what goes on at the
+/// same time, what began first has its group, and the lines of the others stand in it.
+#[derive(Default)]
+struct Groups {
+    open: Option<String>,
+}
+
+impl Groups {
+    /// The line that opens a group, where this event does.
+    fn begun(&mut self, event: &Event) -> Option<String> {
+        let key = match &event.what {
+            What::StageStarted { stage } => stage.clone(),
+            What::ScenarioStarted(plan) => plan.id.0.clone(),
+            _ => return None,
+        };
+        if self.open.is_some() {
+            return None;
+        }
+        self.open = Some(key);
+        Some(format!("::group::{}", doing(event).unwrap_or_default()))
+    }
+
+    /// Whether this event ends the open group.
+    fn is_ended(&mut self, event: &Event) -> bool {
+        let key = match &event.what {
+            What::StageFinished { stage, .. } => Some(stage),
+            What::ScenarioEnded(_) => event.scenario.as_ref().map(|id| &id.0),
+            _ => None,
+        };
+        let ends = key.is_some() && key == self.open.as_ref();
+        if ends {
+            self.open = None;
+        }
+        ends
     }
 }
 
@@ -93,7 +130,7 @@ fn told(event: &Event) -> Option<String> {
         }
         What::StageStarted { .. } => return None,
         What::StageFinished { stage, result, facts } => {
-            let facts: String = facts.iter().map(|fact| format!("\n             {fact}")).collect();
+            let facts: String = facts.iter().map(|fact| format!("\n           - {fact}")).collect();
             format!("{stage}: {}{facts}", result_words(result))
         }
         What::ScenarioStarted(plan) => format!("{}: {}", plan.id, plan.title),
@@ -148,5 +185,35 @@ fn result_words(result: &StageResult) -> String {
         StageResult::RolledBack { reason } => format!("bad release, rolled back: {reason}"),
         StageResult::RollbackFailed { error } => format!("bad release, and rolling back failed: {error}"),
         StageResult::Cancelled => "cancelled".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use harness::event::Offset;
+    use harness::scenario::plan::ScenarioId;
+
+    use super::*;
+
+    #[test]
+    fn groups_do_not_nest() {
+        let event = |scenario: Option<&str>, what| Event {
+            at: Offset::ZERO,
+            scenario: scenario.map(|id| ScenarioId(id.to_owned())),
+            what,
+        };
+        let begins = |stage: &str| event(None, What::StageStarted { stage: stage.to_owned() });
+        let ends = |stage: &str| {
+            let (stage, result) = (stage.to_owned(), StageResult::Done);
+            event(None, What::StageFinished { stage, result, facts: Vec::new() })
+        };
+        let mut groups = Groups::default();
+        assert_eq!(groups.begun(&begins("deploy")).as_deref(), Some("::group::deploy"));
+        assert_eq!(groups.begun(&begins("soak")), None, "one is open");
+        assert!(!groups.is_ended(&ends("soak")));
+        assert!(!groups.is_ended(&event(Some("deploy/x"), What::ScenarioEnded(Ended::Completed))));
+        assert!(groups.is_ended(&ends("deploy")));
+        assert!(!groups.is_ended(&ends("deploy")), "it is closed already");
+        assert_eq!(groups.begun(&begins("smoke")).as_deref(), Some("::group::smoke"));
     }
 }

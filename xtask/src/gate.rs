@@ -1,6 +1,8 @@
 //! `gate` and `run`: the main job.
 
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use harness::config::Config;
@@ -156,8 +158,18 @@ fn rehearse(
     Ok(ExitCode::from(exit.code()))
 }
 
+/// GitHub drops a step's whole summary where it is larger, bytes of other commands included.
+const SUMMARY_BYTES_MAX: u64 = 1 << 20;
+
+fn add_to_summary(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    if file.metadata()?.len() + text.len() as u64 > SUMMARY_BYTES_MAX {
+        return Err(io::Error::other("it is full; the report stands in the run's directory"));
+    }
+    file.write_all(text.as_bytes())
+}
+
 fn print(finished: &Finished, shared: &Shared) -> anyhow::Result<()> {
-    use std::io::Write as _;
     let report = &finished.report;
     let text = match shared.output {
         Output::Human => report::terminal(report),
@@ -169,8 +181,8 @@ fn print(finished: &Finished, shared: &Shared) -> anyhow::Result<()> {
         say::narrative(report::annotations(report).trim_end());
     }
     if let Some(summary) = std::env::var_os("GITHUB_STEP_SUMMARY") {
-        let opened = std::fs::OpenOptions::new().create(true).append(true).open(&summary);
-        if let Err(error) = opened.and_then(|mut file| file.write_all(report::markdown(report).as_bytes())) {
+        let summary = PathBuf::from(summary);
+        if let Err(error) = add_to_summary(&summary, &report::markdown(report)) {
             // The verdict is worth more than its summary.
             say::narrative(format!("warning: write step summary `{}`: {error}", summary.display()));
         }
@@ -185,4 +197,20 @@ fn print(finished: &Finished, shared: &Shared) -> anyhow::Result<()> {
 fn command_line() -> String {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     format!("cargo xtask {}", arguments.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_summary_is_added_to_until_it_is_full() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("summary.md");
+        let half = "x".repeat(1 << 19);
+        add_to_summary(&path, &half).unwrap();
+        add_to_summary(&path, &half).unwrap();
+        assert!(add_to_summary(&path, "x").is_err());
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), SUMMARY_BYTES_MAX);
+    }
 }

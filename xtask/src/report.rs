@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use harness::event::Event;
 use harness::journal::{self, JournalError};
 use harness::report;
+use harness::report::timeline::Timelines;
 use harness::verdict::Exit;
 
 use crate::fail::Failure;
@@ -36,6 +37,8 @@ enum Format {
     Markdown,
     /// As `junit.xml`.
     Junit,
+    /// As `report.html`.
+    Html,
 }
 
 pub(crate) fn report(command: &Report, shared: &Shared) -> anyhow::Result<ExitCode> {
@@ -47,8 +50,12 @@ pub(crate) fn report(command: &Report, shared: &Shared) -> anyhow::Result<ExitCo
             .hint("`cargo xtask report` renders the newest run; give a run id or a journal file")
             .into());
     }
-    let mut fold = report::Fold::default();
-    let torn_bytes = journal::each(&path, |event: Event| fold.apply(&event)).map_err(|error| {
+    let (mut fold, mut timelines) = (report::Fold::default(), Timelines::default());
+    let take = |event: Event| {
+        fold.apply(&event);
+        timelines.apply(&event);
+    };
+    let torn_bytes = journal::each(&path, take).map_err(|error| {
         let hint = match &error {
             JournalError::Damaged { line, .. } => format!(
                 "what lies before can be rendered: `head -n {} {} > before.ndjson`, then `cargo xtask report before.ndjson`",
@@ -75,6 +82,7 @@ pub(crate) fn report(command: &Report, shared: &Shared) -> anyhow::Result<ExitCo
         Format::Json => report::json(&report),
         Format::Markdown => report::markdown(&report),
         Format::Junit => report::junit(&report),
+        Format::Html => report::html(&report, &timelines.drawn()),
     };
     say::result(text.trim_end())?;
     Ok(ExitCode::from(report.exit().code()))

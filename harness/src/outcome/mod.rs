@@ -37,7 +37,8 @@ pub use proof::Proven;
 use scan::Change;
 use tally::Tally;
 pub use tally::{CheckTally, LoadTotals, Slip};
-use timeline::{Kind, Point, SeriesId, Timeline, kind};
+pub(crate) use timeline::{Kind, kind};
+use timeline::{Point, SeriesId, Timeline};
 
 /// What is known about one scenario.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,7 +13,7 @@ pub(super) struct SeriesId(pub(super) usize);
 
 /// What a sample says about its subject at some instant between `sent` and `done`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Good,
     Bad,
     Missing,
@@ -171,7 +171,7 @@ fn key(point: &Point) -> (Offset, usize, Offset, Offset) {
 }
 
 /// What a sample says: "good" counts only within `slow` of the intended start.
-pub(super) fn kind(sample: &Sample, slow: Duration) -> Kind {
+pub(crate) fn kind(sample: &Sample, slow: Duration) -> Kind {
     match sample.seen {
         Seen::Good if sample.done.since(sample.intended) <= slow => Kind::Good,
         Seen::Good | Seen::Bad { .. } => Kind::Bad,

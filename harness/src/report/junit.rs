@@ -1,6 +1,6 @@
 //! The report as JUnit XML, in the dialect that Jenkins reads.
 
-use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Judged, Report, ScenarioReport, StageReport, words};
 use crate::event::StageResult;
@@ -22,10 +22,24 @@ pub fn junit(report: &Report) -> String {
         if !suite.test_cases.is_empty() {
             let time = suite.test_cases.iter().filter_map(|case| case.time).sum();
             suite.set_time(time);
+            suite.add_properties(properties(report));
             junit.add_test_suite(suite);
         }
     }
     junit.to_string().expect("memory takes every write, and all text is valid")
+}
+
+/// What a reader of old results asks: which run it was, where, and how to do it again.
+fn properties(report: &Report) -> Vec<Property> {
+    let run = report.run.as_ref();
+    let known = [
+        ("run", run.map(|run| run.run.clone())),
+        ("profile", run.map(|run| run.profile.clone())),
+        ("seed", run.map(|run| run.seed.to_string())),
+        ("how", Some(report.rehearsed_or_measured.clone())),
+        ("again", report.reproduce.clone()),
+    ];
+    known.into_iter().filter_map(|(name, value)| Some(Property::new(name, words::one_line(&value?)))).collect()
 }
 
 fn stage(stage: &StageReport) -> TestCase {

@@ -14,14 +14,17 @@ use crate::verdict::Exit;
 mod annotations;
 mod exit;
 mod fold;
+mod html;
 mod junit;
 mod markdown;
 mod millis;
 mod terminal;
+pub mod timeline;
 mod words;
 
 pub use annotations::annotations;
 pub use fold::Fold;
+pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use millis::Millis;

@@ -71,7 +71,8 @@ fn stage_lines(text: &mut String, stage: &StageReport) {
     let result = words::shorten(&words::stage_result(stage), TEXT_MAX);
     text.push_str(&format!("{}  {} ({})\n", paint(style, &words::one_line(&stage.stage)), result, stage.took_ms));
     for fact in &stage.facts {
-        text.push_str(&format!("  {}\n", words::shorten(fact, TEXT_MAX)));
+        // The dash also keeps a CI server from reading a fact as one of its commands.
+        text.push_str(&format!("  - {}\n", words::shorten(fact, TEXT_MAX)));
     }
 }
 

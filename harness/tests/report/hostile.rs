@@ -7,7 +7,7 @@ use crate::runs::{Run, plan};
 
 const HOSTILE: &str = "a|b `c` <script>&\"'\n::error::x\u{1b}[31m]]>\u{0} 100%, _d_ [e](f)";
 
-fn hostile() -> Vec<Event> {
+pub(crate) fn hostile() -> Vec<Event> {
     let mut run = Run::deployed();
     run.stage("smoke", 1_000, 1_100, StageResult::Failed { error: HOSTILE.to_owned() }, &[HOSTILE]);
     let mut plan = plan("redis-lost/killed");

@@ -3,7 +3,10 @@
 mod exit;
 mod files;
 mod hostile;
+mod html;
+mod jenkins;
 mod runs;
+mod timeline;
 
 use harness::event::{Ended, Event, Seen, StageResult, What};
 use harness::report::{self, Fold, Millis, Report};
