@@ -109,12 +109,16 @@ impl Ledger {
     pub fn create(state: &Path, opened: Opened) -> Result<Self, HealError> {
         let directory = runs_directory(state)?;
         let path = directory.join(format!("{}-{}.ledger", opened.run, opened.pid));
-        let mut journal = Journal::create(&path)?;
-        let lock = locked(&path)?.ok_or_else(|| HealError::State {
-            path: path.clone(),
+        // Under a name that nobody looks for until it is locked and says whose it is: who could
+        // lock it first would take it for what a dead run left, and remove it.
+        let partial = path.with_extension("partial");
+        let mut journal = Journal::create(&partial)?;
+        let lock = locked(&partial)?.ok_or_else(|| HealError::State {
+            path: partial,
             source: io::Error::other("another process holds the ledger of a run that is only beginning"),
         })?;
         journal.append_synced(&Entry::Opened(opened))?;
+        journal.rename(&path)?;
         Ok(Self { journal, lock, open: BTreeMap::new(), next: 0 })
     }
 
@@ -376,6 +380,26 @@ mod tests {
         healer.healed(0).unwrap();
         healer.close().unwrap();
         assert!(!path.exists(), "a ledger without open faults is removed");
+    }
+
+    #[test]
+    fn a_ledger_is_never_seen_without_its_lock_and_its_head() {
+        let state = tempfile::tempdir().unwrap();
+        let runs = runs_directory(state.path()).unwrap();
+        let made = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            // Another run that starts in that instant looks for what dead runs left.
+            scope.spawn(|| {
+                while !made.load(std::sync::atomic::Ordering::Relaxed) {
+                    assert_eq!(orphans(state.path()).unwrap(), Vec::<PathBuf>::new());
+                }
+            });
+            let ledgers: Vec<Ledger> =
+                (0..50).map(|run| Ledger::create(state.path(), opened(&run.to_string())).unwrap()).collect();
+            made.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(ledgers.iter().all(|ledger| ledger.path().exists()));
+        });
+        assert!(std::fs::read_dir(runs).unwrap().all(|entry| entry.unwrap().path().extension().unwrap() == "ledger"));
     }
 
     #[test]

@@ -110,6 +110,17 @@ impl Journal {
         self.file.sync_data().map_err(|source| self.failed("sync", source))
     }
 
+    /// Gives the file another name in its directory, durably.
+    ///
+    /// # Errors
+    /// [`JournalError::Io`]; it then keeps its name.
+    pub fn rename(&mut self, to: &Path) -> Result<(), JournalError> {
+        let parent = to.parent().unwrap_or(Path::new("."));
+        std::fs::rename(&self.path, to).map_err(|source| self.failed("rename", source))?;
+        to.clone_into(&mut self.path);
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(|source| self.failed("sync", source))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {

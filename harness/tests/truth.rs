@@ -19,9 +19,9 @@ fn main() {
     let program = Program { path, arguments: vec!["serve".to_owned()] };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let truth = runtime.block_on(truth::measure(&program, TRIALS, 1)).unwrap_or_else(|error| panic!("{error}"));
+    let truth = runtime.block_on(truth::measure(&program, TRIALS, 1, 1)).unwrap_or_else(|error| panic!("{error}"));
     let misses: Vec<_> = truth.trials.iter().filter(|trial| !trial.holds()).collect();
     assert!(misses.is_empty(), "{misses:#?}");
     assert_eq!(truth.held(), TRIALS);
-    println!("truth_lies_inside_the_interval: {TRIALS} of {TRIALS}; {}", truth.punctuality.note());
+    println!("truth_lies_inside_the_interval: {TRIALS} of {TRIALS}; {}", truth.punctuality[0].note());
 }

@@ -25,7 +25,7 @@ pub(crate) enum Cluster {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Named {
     /// Name of the cluster.
-    #[arg(long, default_value = DEFAULT_NAME)]
+    #[arg(long, default_value = DEFAULT_NAME, value_parser = name)]
     name: String,
 }
 
@@ -42,6 +42,11 @@ pub(crate) struct Up {
     /// Seed of its randomness: names, delays.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+/// Reads the name of a cluster.
+pub(crate) fn name(text: &str) -> Result<String, &'static str> {
+    if launch::is_name(text) { Ok(text.to_owned()) } else { Err("up to 40 lower-case letters, digits and `-`") }
 }
 
 pub(crate) fn cluster(command: &Cluster, shared: &Shared) -> anyhow::Result<ExitCode> {

@@ -38,7 +38,7 @@ pub(crate) struct Where {
     #[arg(long, value_name = "FILE", requires = "context")]
     kubeconfig: Option<PathBuf>,
     /// Name of the embedded cluster.
-    #[arg(long, default_value = DEFAULT_NAME)]
+    #[arg(long, default_value = DEFAULT_NAME, value_parser = crate::cluster::name)]
     name: String,
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+mod bench;
 mod cluster;
 mod develop;
 mod display;
@@ -89,7 +90,7 @@ enum Command {
     /// Format, lints and every test: what CI runs.
     Test(develop::Test),
     /// Measure this project's own figures.
-    Bench(develop::Bench),
+    Bench(bench::Bench),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
@@ -131,7 +132,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Cluster(command) => cluster::cluster(command, shared),
         Command::Doctor => doctor::doctor(shared),
         Command::Test(command) => develop::test(command),
-        Command::Bench(command) => develop::bench(command),
+        Command::Bench(command) => bench::bench(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Arguments::command(), "cargo-xtask", &mut script);

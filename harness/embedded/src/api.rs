@@ -2,7 +2,6 @@
 
 mod auth;
 mod body;
-mod bootstrap;
 mod create;
 mod delete;
 mod discovery;
@@ -83,11 +82,8 @@ struct Api {
 
 impl Server {
     /// Serves until cancelled, then ends open watches and connections.
-    ///
-    /// Adds the namespaces and the Service `default/kubernetes` that every cluster has.
     pub async fn serve(self, cancel: CancellationToken) {
         let address = self.listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
-        bootstrap::objects(&self.store);
         let api = Arc::new(Api {
             store: self.store,
             node: self.node,
@@ -122,9 +118,9 @@ impl Api {
         });
     }
 
-    /// A random number below `bound`, from the seed.
-    fn below(&self, bound: u32) -> u32 {
-        self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner).u32(..bound)
+    /// Draws from the seed.
+    fn with_random<T>(&self, draw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
+        draw(&mut self.random.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::action::check_namespace_open;
 pub use self::deletion::delete_at;
 pub use self::driver::Controllers;
+pub(crate) use self::facts::suffix as name_suffix;
 use crate::object::Key;
 use crate::status::Status;
 use crate::store::Store;

@@ -40,21 +40,7 @@ pub struct Occurrence<'a> {
     pub message: &'a str,
 }
 
-/// Records an event about an object; a repeat counts up the one that exists.
-pub fn record(
-    store: &Store,
-    component: &str,
-    kind: &'static Kind,
-    about: &Value,
-    severity: Severity,
-    reason: &str,
-    message: &str,
-) {
-    let occurrence = Occurrence { component, host: None, field_path: None, severity, reason, message };
-    record_at(store, kind, about, &occurrence, Timestamp::now());
-}
-
-/// Records an event with a host or a part of the object; a repeat counts up the one that exists.
+/// Records an event about an object, or a part of it; a repeat counts up the one that exists.
 ///
 /// Nothing is recorded in a namespace that is being deleted, and at most
 /// [`EVENTS_MAX`] events are kept.

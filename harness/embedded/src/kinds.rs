@@ -55,13 +55,12 @@ kinds! {
     NAMESPACE = "" "v1" "Namespace" "namespaces" ["ns"], namespaced false, generation false, all false, ["status", "finalize"];
     NODE = "" "v1" "Node" "nodes" ["no"], namespaced false, generation false, all false, ["status"];
     POD = "" "v1" "Pod" "pods" ["po"], namespaced true, generation true, all true, ["status", "log", "exec", "proxy", "portforward", "eviction"];
-    SERVICE = "" "v1" "Service" "services" ["svc"], namespaced true, generation false, all true, ["status", "proxy"];
+    SERVICE = "" "v1" "Service" "services" ["svc"], namespaced true, generation false, all true, ["status"];
     ENDPOINTS = "" "v1" "Endpoints" "endpoints" ["ep"], namespaced true, generation false, all false, [];
     CONFIG_MAP = "" "v1" "ConfigMap" "configmaps" ["cm"], namespaced true, generation false, all false, [];
     SECRET = "" "v1" "Secret" "secrets" [], namespaced true, generation false, all false, [];
     EVENT = "" "v1" "Event" "events" ["ev"], namespaced true, generation false, all false, [];
     CLAIM = "" "v1" "PersistentVolumeClaim" "persistentvolumeclaims" ["pvc"], namespaced true, generation false, all false, ["status"];
-    VOLUME = "" "v1" "PersistentVolume" "persistentvolumes" ["pv"], namespaced false, generation false, all false, ["status"];
     SERVICE_ACCOUNT = "" "v1" "ServiceAccount" "serviceaccounts" ["sa"], namespaced true, generation false, all false, [];
     DEPLOYMENT = "apps" "v1" "Deployment" "deployments" ["deploy"], namespaced true, generation true, all true, ["status", "scale"];
     REPLICA_SET = "apps" "v1" "ReplicaSet" "replicasets" ["rs"], namespaced true, generation true, all true, ["status", "scale"];

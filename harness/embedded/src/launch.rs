@@ -23,7 +23,8 @@ pub mod preflight;
 mod reaper;
 mod tool;
 
-pub(crate) use handover::Portal;
+pub(crate) use handover::{Portal, receive_with, send_with};
+pub use place::is_name;
 pub(crate) use place::remove_tree;
 pub use preflight::{Finding, preflight};
 pub(crate) use tool::{Tool, program};
@@ -145,20 +146,6 @@ pub fn start(options: &Options) -> Result<Running, LaunchError> {
 pub fn find(name: &str) -> Option<Running> {
     let place = Place::new(name).ok()?;
     if place.is_locked() { place.running() } else { None }
-}
-
-/// Every running cluster of this user, by name.
-#[must_use]
-pub fn list() -> Vec<Running> {
-    place::names().iter().filter_map(|name| find(name)).collect()
-}
-
-/// Where the log of this cluster's own processes is, whether it runs or not.
-///
-/// # Errors
-/// The name is invalid, or there is no home directory.
-pub fn log_file(name: &str) -> Result<PathBuf, LaunchError> {
-    Ok(Place::new(name)?.log())
 }
 
 /// Ends a cluster and waits until nothing of it is left, also where it was killed and only

@@ -41,7 +41,6 @@ mod node_port;
 mod probe;
 mod prober;
 mod proxy;
-mod quantity;
 mod recorder;
 mod sandbox;
 mod services;

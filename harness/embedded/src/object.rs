@@ -71,6 +71,53 @@ pub fn condition_is_true(object: &Value, condition: &str) -> bool {
     conditions.is_some_and(|all| all.iter().any(|one| one["type"] == condition && one["status"] == "True"))
 }
 
+/// Whether every wanted label stands in `labels` with the wanted value.
+#[must_use]
+pub fn has_labels(wanted: &Value, labels: &Value) -> bool {
+    wanted.as_object().is_none_or(|wanted| wanted.iter().all(|(key, value)| labels[key.as_str()] == *value))
+}
+
+/// Whether a `LabelSelector` selects these labels; an absent one selects nothing, an empty one everything.
+#[must_use]
+pub fn selects(selector: &Value, labels: &Value) -> bool {
+    let mut expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    selector.is_object()
+        && has_labels(&selector["matchLabels"], labels)
+        && expressions.all(|expression| meets(expression, labels))
+}
+
+fn meets(expression: &Value, labels: &Value) -> bool {
+    let label = expression["key"].as_str().and_then(|key| labels.get(key));
+    let listed = || expression["values"].as_array().zip(label).is_some_and(|(values, label)| values.contains(label));
+    match expression["operator"].as_str() {
+        Some("In") => listed(),
+        Some("NotIn") => !listed(),
+        Some("Exists") => label.is_some(),
+        Some("DoesNotExist") => label.is_none(),
+        _ => false,
+    }
+}
+
+/// A `LabelSelector` as people write it: `app=web,tier in (a,b)`.
+#[must_use]
+pub fn selector_text(selector: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    let mut parts: Vec<String> = labels.map(|(key, value)| format!("{key}={}", text(value))).collect();
+    for one in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let values: Vec<String> = one["values"].as_array().into_iter().flatten().map(text).collect();
+        let (key, values) = (text(&one["key"]), values.join(","));
+        parts.push(match one["operator"].as_str() {
+            Some("In") => format!("{key} in ({values})"),
+            Some("NotIn") => format!("{key} notin ({values})"),
+            Some("DoesNotExist") => format!("!{key}"),
+            _ => key,
+        });
+    }
+    parts.sort();
+    parts.join(",")
+}
+
 /// Now, as the API writes it: whole seconds, UTC.
 #[must_use]
 pub fn timestamp() -> String {
@@ -133,5 +180,34 @@ mod tests {
         let endpoints = |address: &str| json!({"metadata": {}, "endpoints": [{"addresses": [address]}]});
         check(&kinds::ENDPOINT_SLICE, endpoints("10.0.0.1"), endpoints("10.0.0.2"), Some(4));
         check(&kinds::CONFIG_MAP, json!({"data": {"a": "1"}}), json!({"data": {"a": "2"}}), Some(3));
+    }
+
+    #[test]
+    fn selectors_select() {
+        let check = |selector: Value, labels: Value, expect: bool| {
+            assert_eq!(selects(&selector, &labels), expect, "{selector} on {labels}");
+        };
+        check(Value::Null, json!({"a": "1"}), false);
+        check(json!({}), json!({"a": "1"}), true);
+        check(json!({"matchLabels": {"a": "1"}}), json!({"a": "1", "b": "2"}), true);
+        check(json!({"matchLabels": {"a": "1"}}), json!({"a": "2"}), false);
+        check(json!({"matchLabels": {"a": "1"}}), Value::Null, false);
+        let one = |operator: &str, values: Value| json!({"matchExpressions": [{"key": "a", "operator": operator, "values": values}]});
+        check(one("In", json!(["1", "2"])), json!({"a": "2"}), true);
+        check(one("In", json!(["1"])), json!({}), false);
+        check(one("NotIn", json!(["1"])), json!({"a": "2"}), true);
+        check(one("NotIn", json!(["1"])), json!({}), true);
+        check(one("NotIn", json!(["1"])), json!({"a": "1"}), false);
+        check(one("Exists", Value::Null), json!({"a": "1"}), true);
+        check(one("DoesNotExist", Value::Null), json!({"a": "1"}), false);
+        check(one("Near", Value::Null), json!({"a": "1"}), false);
+    }
+
+    #[test]
+    fn selectors_are_written_as_text() {
+        let check = |object: Value, expected: &str| assert_eq!(selector_text(&object), expected);
+        check(json!({"matchLabels": {"app": "d", "b": "c"}}), "app=d,b=c");
+        check(json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x", "y"]}]}), "a in (x,y)");
+        check(json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}), "!a");
     }
 }

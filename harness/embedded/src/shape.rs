@@ -17,16 +17,15 @@ pub mod patch;
 pub mod quantity;
 pub mod table;
 
+pub use check::warnings;
+pub use decode::{type_error as type_mismatch, unknown_fields};
+pub use defaults::{carry_over, fill as fill_defaults, initial_status, prepare as prepare_create};
+pub use openapi::document as openapi_v3;
+
 use serde_json::Value;
 
 use crate::kinds::Kind;
 use crate::status::{Cause, Status};
-
-/// Paths of fields that the kind does not have (`spec.template.spec.foo`).
-#[must_use]
-pub fn unknown_fields(kind: &'static Kind, object: &Value) -> Vec<String> {
-    decode::unknown_fields(kind, object)
-}
 
 /// 400 for a value of a wrong type, `None` where every value can be read.
 #[must_use]
@@ -53,37 +52,6 @@ pub fn patched_error(patched: &Value, why: &str) -> Status {
     status
 }
 
-/// What is wrong with the first value of a wrong type, in the words [`patched_error`] takes.
-#[must_use]
-pub fn type_mismatch(kind: &'static Kind, object: &Value) -> Option<String> {
-    decode::type_error(kind, object)
-}
-
-/// Fills in what the API server fills in on create and update, drops unknown fields, nulls
-/// and zero values, and writes quantities in canonical form. Objects with values of a wrong
-/// type stay as they are. Filling in twice changes nothing.
-pub fn fill_defaults(kind: &'static Kind, object: &mut Value) {
-    defaults::fill(kind, object);
-}
-
-/// Adds what a new object gets beside its defaults and what nobody owns as a field manager:
-/// initial status, a pod's tolerations and priority, a namespace's finalizer, IP families.
-pub fn prepare_create(kind: &'static Kind, object: &mut Value) {
-    defaults::prepare(kind, object);
-}
-
-/// The status of a new object, `None` for kinds without one.
-#[must_use]
-pub fn initial_status(kind: &'static Kind, object: &Value) -> Option<Value> {
-    defaults::initial_status(kind, object)
-}
-
-/// Brings back what an update may leave out: identity, times, cluster IPs, node ports.
-/// Status and generation are the caller's.
-pub fn carry_over(kind: &'static Kind, before: &Value, after: &mut Value) {
-    defaults::carry_over(kind, before, after);
-}
-
 /// Checks an object that is about to be created; unsupported fields are refused by name,
 /// with the reason, as one cause each.
 ///
@@ -107,19 +75,6 @@ pub fn check_update(kind: &'static Kind, before: &Value, after: &Value) -> Resul
     let mut causes = check::create(kind, after);
     causes.extend(check::update(kind, before, after));
     refuse(kind, after, &causes)
-}
-
-/// Sentences for fields that are accepted and have no effect here (`limits.cpu`), sent as
-/// `Warning` headers.
-#[must_use]
-pub fn warnings(kind: &'static Kind, object: &Value) -> Vec<String> {
-    check::warnings(kind, object)
-}
-
-/// The OpenAPI v3 document of one group version, enough for kubectl's field validation.
-#[must_use]
-pub fn openapi_v3(group: &str, version: &str) -> Value {
-    openapi::document(group, version)
 }
 
 fn refuse(kind: &'static Kind, object: &Value, causes: &[Cause]) -> Result<(), Status> {

@@ -100,48 +100,7 @@ impl Store {
     #[must_use]
     pub fn list(&self, kind: &'static Kind, namespace: Option<&str>) -> (Vec<Arc<Value>>, u64) {
         let inner = self.lock();
-        let objects = inner.range(kind, namespace).into_values().collect();
-        (objects, inner.version)
-    }
-
-    /// The objects of [`Store::list`] as they were at an earlier resource version.
-    ///
-    /// # Errors
-    /// [`Expired`] where the history no longer reaches back that far.
-    pub fn list_at(
-        &self,
-        kind: &'static Kind,
-        namespace: Option<&str>,
-        version: u64,
-    ) -> Result<Vec<Arc<Value>>, Expired> {
-        let inner = self.lock();
-        if version < inner.forgotten {
-            return Err(Expired { asked: version, oldest: inner.forgotten });
-        }
-        let mut objects = inner.range(kind, namespace);
-        // Later changes are undone, newest first.
-        for change in inner.history.iter().rev().take_while(|change| change.version > version) {
-            let elsewhere = namespace.is_some_and(|ns| !ns.is_empty() && ns != object::namespace(&change.object));
-            if *change.kind != *kind || elsewhere {
-                continue;
-            }
-            let place = (object::namespace(&change.object).to_owned(), object::name(&change.object).to_owned());
-            match &change.previous {
-                Some(previous) => objects.insert(place, Arc::clone(previous)),
-                None => objects.remove(&place),
-            };
-        }
-        Ok(objects.into_values().collect())
-    }
-
-    /// A second store with the same objects: what happens there is not seen here.
-    /// A dry run works on one.
-    #[must_use]
-    pub fn fork(&self) -> Self {
-        let inner = self.lock();
-        let version = inner.version;
-        let copy = Inner { version, objects: inner.objects.clone(), history: VecDeque::new(), forgotten: version };
-        Self { inner: Arc::new(Mutex::new(copy)), version: watch::Sender::new(version) }
+        (inner.range(kind, namespace), inner.version)
     }
 
     /// Adds an object; sets kind, apiVersion, uid, creationTimestamp and resourceVersion where absent.
@@ -234,16 +193,15 @@ impl Store {
 }
 
 impl Inner {
-    fn range(&self, kind: &'static Kind, namespace: Option<&str>) -> BTreeMap<(String, String), Arc<Value>> {
-        let from = (kind.group, kind.plural, namespace.unwrap_or_default().to_owned(), String::new());
+    fn range(&self, kind: &'static Kind, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        let namespace = namespace.unwrap_or_default();
+        let from = (kind.group, kind.plural, namespace.to_owned(), String::new());
         self.objects
             .range(from..)
             .take_while(|((group, plural, ns, _), _)| {
-                *group == kind.group
-                    && *plural == kind.plural
-                    && namespace.is_none_or(|wanted| wanted.is_empty() || ns == wanted)
+                *group == kind.group && *plural == kind.plural && (namespace.is_empty() || ns == namespace)
             })
-            .map(|((_, _, ns, name), object)| ((ns.clone(), name.clone()), Arc::clone(object)))
+            .map(|(_, object)| Arc::clone(object))
             .collect()
     }
 
@@ -319,23 +277,6 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_list_of_the_past_is_what_it_was(
-            steps in proptest::collection::vec((0..5u8, 0..3u8), 0..40),
-            all in any::<bool>(),
-        ) {
-            let namespace = (!all).then_some("a");
-            let store = Store::new();
-            let mut lists = Vec::new();
-            for (place, value) in steps {
-                lists.push(store.list(&CONFIG_MAP, namespace));
-                touch(&store, place, value);
-            }
-            for (objects, version) in lists {
-                prop_assert_eq!(store.list_at(&CONFIG_MAP, namespace, version).unwrap(), objects);
-            }
-        }
-
-        #[test]
         fn versions_grow_with_each_change_and_only_then(steps in proptest::collection::vec((0..3u8, 0..3u8), 0..40)) {
             let store = Store::new();
             for (place, value) in steps {
@@ -346,18 +287,6 @@ mod tests {
                 prop_assert_eq!(store.changes_since(version).unwrap().len(), usize::from(changed));
             }
         }
-    }
-
-    #[test]
-    fn a_fork_goes_its_own_way() {
-        let store = Store::new();
-        touch(&store, 0, 1);
-        let fork = store.fork();
-        touch(&fork, 0, 2);
-        touch(&fork, 1, 1);
-        assert_eq!(store.list(&CONFIG_MAP, None).0.len(), 1);
-        assert_eq!(store.list(&CONFIG_MAP, None).0[0]["data"]["v"], 1);
-        assert_eq!(fork.list(&CONFIG_MAP, None).0.len(), 2);
     }
 
     #[test]

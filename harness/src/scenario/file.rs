@@ -23,6 +23,8 @@ use crate::sample::Check;
 
 /// A sample's interval is this part of the budget: 60 s are seen in steps of 300 ms.
 const INTERVALS_IN_BUDGET: u32 = 200;
+/// The longest budget: a gate that could stay open for longer would never be waited for.
+const BUDGET_MAX: Duration = Duration::from_secs(3600);
 /// Samples are never closer together.
 const INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Samples are never further apart, unless they are costly.
@@ -445,6 +447,10 @@ impl Reader<'_> {
                     duration::text(INTERVAL_MIN)
                 ),
             );
+        }
+        if max > BUDGET_MAX {
+            let (given, most) = (duration::text(max), duration::text(BUDGET_MAX));
+            self.say(&form.max, format!("a budget of {given} would keep the gate open for as long: at most {most}"));
         }
         if form.from.value == BudgetFrom::Remedy && variant.remedy.is_empty() {
             self.say(&form.from, "the budget counts from the remedy, and there is no remedy");

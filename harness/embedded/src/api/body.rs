@@ -1,7 +1,5 @@
 //! Bodies of requests: JSON or YAML into objects, with the API server's complaints.
 
-mod duplicates;
-
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
@@ -15,13 +13,6 @@ use crate::status::Status;
 
 /// The largest body that is read, in bytes, as in Kubernetes.
 const BODY_MAX: usize = 3 * 1024 * 1024;
-
-/// A decoded body and the fields in it that stand twice.
-#[derive(Debug, Clone)]
-pub(super) struct Decoded {
-    pub(super) value: Value,
-    pub(super) duplicates: Vec<String>,
-}
 
 /// Reads a body to its end.
 pub(super) async fn read(body: Incoming) -> Result<Bytes, Status> {
@@ -45,45 +36,37 @@ pub(super) fn media_type(headers: &HeaderMap) -> &str {
 }
 
 /// Decodes the body of a create or an update: an object of this kind, with kind and apiVersion filled in.
-pub(super) fn decode_object(kind: &'static Kind, media_type: &str, bytes: &[u8]) -> Result<Decoded, Status> {
-    let mut decoded = match media_type {
-        "application/json" => decode_json(bytes).map_err(|error| unrecognized(kind.kind, &error, bytes))?,
-        "application/yaml" => decode_yaml(bytes).map_err(|error| {
-            Status::bad_request(format!("the object provided is unrecognized (must be of type {}): {error}", kind.kind))
-        })?,
-        _ => return Err(unknown_format()),
-    };
-    if decoded.value.is_null() {
-        decoded.value = Value::Object(serde_json::Map::new());
+pub(super) fn decode_object(kind: &'static Kind, media_type: &str, bytes: &[u8]) -> Result<Value, Status> {
+    check_json(media_type)?;
+    let mut object = decode_json(bytes).map_err(|error| unrecognized(kind.kind, &error, bytes))?;
+    if object.is_null() {
+        object = Value::Object(serde_json::Map::new());
     }
-    if !decoded.value.is_object() {
-        let found = if decoded.value.is_array() { "array" } else { "value" };
-        let error = format!("json: cannot unmarshal {found} into an object");
-        return Err(unrecognized(kind.kind, &error, bytes));
+    if !object.is_object() {
+        return Err(unrecognized(kind.kind, "json: cannot unmarshal this into an object", bytes));
     }
-    check_kind(kind, &decoded.value)
+    check_kind(kind, &object)
         .map_err(|(found, why)| Status::bad_request(format!("{found} cannot be handled as a {}: {why}", kind.kind)))?;
-    complete(kind, &mut decoded.value);
-    match shape::decode_error(kind, &decoded.value) {
+    complete(kind, &mut object);
+    match shape::decode_error(kind, &object) {
         Some(error) => Err(error),
-        None => Ok(decoded),
+        None => Ok(object),
     }
 }
 
 /// Decodes a body that is no stored object; `what` stands in the error.
 pub(super) fn decode(what: &str, headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Status> {
-    let decoded = match media_type(headers) {
-        "application/json" => decode_json(bytes),
-        "application/yaml" => decode_yaml(bytes),
-        _ => return Err(unknown_format()),
-    };
-    decoded.map(|decoded| decoded.value).map_err(|why| Status::bad_request(format!("error decoding {what}: {why}")))
+    check_json(media_type(headers))?;
+    decode_json(bytes).map_err(|why| Status::bad_request(format!("error decoding {what}: {why}")))
 }
 
-fn unknown_format() -> Status {
+fn check_json(media_type: &str) -> Result<(), Status> {
+    if media_type == "application/json" {
+        return Ok(());
+    }
     let message = "the body of the request was in an unknown format - \
-        accepted media types include: application/json, application/yaml";
-    Status::new(415, "UnsupportedMediaType", message)
+        accepted media types include: application/json";
+    Err(Status::new(415, "UnsupportedMediaType", message))
 }
 
 /// Puts in kind, apiVersion and metadata where a client left them out.
@@ -97,27 +80,21 @@ pub(super) fn complete(kind: &'static Kind, object: &mut Value) {
     }
 }
 
-/// JSON, with the fields that stand twice; the error is worded as Go words it.
-pub(super) fn decode_json(bytes: &[u8]) -> Result<Decoded, String> {
-    let mut duplicates = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = duplicates::read(&mut deserializer, &mut duplicates)
-        .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(|error| if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() })?;
-    Ok(Decoded { value, duplicates })
+/// JSON; a body that ends early is worded as Go words it.
+pub(super) fn decode_json(bytes: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() })
 }
 
 /// YAML as Kubernetes reads it, with the booleans of YAML 1.1.
-pub(super) fn decode_yaml(bytes: &[u8]) -> Result<Decoded, String> {
+pub(super) fn decode_yaml(bytes: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-    let value = serde_saphyr::from_str(text).map_err(|error| format!("yaml: {error}"))?;
-    Ok(Decoded { value, duplicates: Vec::new() })
+    serde_saphyr::from_str(text).map_err(|error| format!("yaml: {error}"))
 }
 
-/// What the object has that its kind has not, and what stands twice in it.
-pub(super) fn complaints(kind: &'static Kind, object: &Value, duplicates: &[String]) -> Vec<String> {
-    let unknown = shape::unknown_fields(kind, object).into_iter().map(|path| format!("unknown field \"{path}\""));
-    unknown.chain(duplicates.iter().map(|path| format!("duplicate field \"{path}\""))).collect()
+/// What the object has that its kind has not.
+pub(super) fn complaints(kind: &'static Kind, object: &Value) -> Vec<String> {
+    shape::unknown_fields(kind, object).into_iter().map(|path| format!("unknown field \"{path}\"")).collect()
 }
 
 fn unrecognized(kind: &str, error: &str, bytes: &[u8]) -> Status {
@@ -190,33 +167,18 @@ mod tests {
             as a ConfigMap: no kind \"ConfigMap\" is registered for version \"v9\" in scheme \
             \"pkg/api/legacyscheme/scheme.go:30\"",
         );
-        check(
-            "application/yaml",
-            "kind: ConfigMap\nmetadata:\n  name: y\n",
-            400,
-            "ConfigMap in version \"v1\" cannot \
-            be handled as a ConfigMap: json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.name \
-            of type string",
-        );
     }
 
     #[test]
     fn bodies_become_objects() {
-        let check = |media_type: &str, body: &str, name: &str, duplicates: &[&str]| {
-            let decoded = decode_object(&kinds::CONFIG_MAP, media_type, body.as_bytes()).unwrap();
-            assert_eq!(decoded.value["kind"], "ConfigMap");
-            assert_eq!(decoded.value["apiVersion"], "v1");
-            assert_eq!(decoded.value["metadata"]["name"].as_str().unwrap_or_default(), name);
-            assert_eq!(decoded.duplicates, duplicates);
+        let check = |body: &str, name: &str| {
+            let object = decode_object(&kinds::CONFIG_MAP, "application/json", body.as_bytes()).unwrap();
+            assert_eq!(object["kind"], "ConfigMap");
+            assert_eq!(object["apiVersion"], "v1");
+            assert_eq!(object["metadata"]["name"].as_str().unwrap_or_default(), name);
         };
-        check("application/json", "null", "", &[]);
-        check("application/json", "{}", "", &[]);
-        check(
-            "application/json",
-            r#"{"metadata":{"name":"x","name":"y"},"data":{"a":"1","a":"2"}}"#,
-            "y",
-            &["metadata.name", "data.a"],
-        );
-        check("application/yaml", "metadata:\n  name: yy\ndata: {a: \"1\"}\n", "yy", &[]);
+        check("null", "");
+        check("{}", "");
+        check(r#"{"metadata":{"name":"x"},"data":{"a":"1"}}"#, "x");
     }
 }

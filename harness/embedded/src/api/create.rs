@@ -3,25 +3,22 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::api::Api;
-use crate::api::body::{self, Decoded};
+use crate::api::body;
 use crate::api::options::WriteOptions;
 use crate::api::place::Place;
 use crate::api::respond::{self, Answer};
 use crate::api::services;
 use crate::api::view::View;
-use crate::api::write::check_finalizers;
+use crate::controllers;
 use crate::kinds::{self, Kind};
 use crate::object::{self, Key};
 use crate::shape;
 use crate::shape::apply::track_update;
 use crate::status::{Cause, Status};
 use crate::store::Store;
-
-/// Letters of generated names: no vowels, so that no words come out.
-const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// The longest part of `generateName` that stays.
 const PREFIX_MAX: usize = 58;
@@ -39,15 +36,15 @@ pub(super) async fn create(
     bytes: &[u8],
 ) -> Result<Answer, Status> {
     let kind = place.kind;
-    let Decoded { value: object, duplicates } = body::decode_object(kind, body::media_type(headers), bytes)?;
-    let complaints = body::complaints(kind, &object, &duplicates);
+    let object = body::decode_object(kind, body::media_type(headers), bytes)?;
+    let complaints = body::complaints(kind, &object);
     let mut warnings = options.validation.judge(complaints, |problems| shape::strict_error(kind, problems))?;
     if object["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
         return Err(Status::internal("resourceVersion should not be set on objects to be created"));
     }
     let created = create_object(api, place, object, options, Ownership::Track).await?;
     warnings.extend(shape::warnings(kind, &created));
-    let mut answer = respond::object(201, view.encoding, &view.one(kind, &created)?);
+    let mut answer = respond::object(201, &view.one(kind, &created));
     respond::warn(answer.headers_mut(), &warnings);
     Ok(answer)
 }
@@ -61,7 +58,7 @@ pub(super) enum Ownership {
     Keep,
 }
 
-/// Adds an object by all rules of a create; under a dry run it is only computed.
+/// Adds an object by all rules of a create.
 pub(super) async fn create_object(
     api: &Api,
     place: &Place,
@@ -98,12 +95,11 @@ async fn add(
     options: &WriteOptions,
     ownership: Ownership,
 ) -> Result<Arc<Value>, Status> {
-    let store = if options.dry_run { &api.store.fork() } else { &api.store };
     begin(kind, &mut object, ownership);
     shape::fill_defaults(kind, &mut object);
     // The name is checked again when the object is added; here it saves a port from being reserved in vain.
     let key = Key::of(kind, &object);
-    if let Some(existing) = store.get(&key) {
+    if let Some(existing) = api.store.get(&key) {
         return Err(taken(&key, &existing));
     }
     if ownership == Ownership::Track {
@@ -111,20 +107,11 @@ async fn add(
     }
     shape::prepare_create(kind, &mut object);
     shape::check_create(kind, &object)?;
-    check_finalizers(kind, None, &object)?;
     let _turn = if *kind == kinds::SERVICE { Some(api.services.lock().await) } else { None };
     if *kind == kinds::SERVICE {
-        services::allocate(api, None, &mut object, options.dry_run).await?;
+        services::allocate(api, None, &mut object).await?;
     }
-    let created = store.create(kind, object)?;
-    if !options.dry_run {
-        return Ok(created);
-    }
-    let mut created = Value::clone(&created);
-    if let Some(metadata) = created["metadata"].as_object_mut() {
-        metadata.remove("resourceVersion");
-    }
-    Ok(Arc::new(created))
+    api.store.create(kind, object)
 }
 
 fn taken(key: &Key, existing: &Value) -> Status {
@@ -174,19 +161,10 @@ fn settle_namespace(store: &Store, place: &Place, object: &mut Value) -> Result<
     };
     check_namespace(namespace, object)?;
     object["metadata"]["namespace"] = namespace.as_str().into();
-    let found = store.get(&Key::new(&kinds::NAMESPACE, "", namespace));
-    let found = found.ok_or_else(|| Status::not_found(&kinds::NAMESPACE, namespace))?;
-    if !object::is_terminating(&found) {
-        return Ok(());
+    if store.get(&Key::new(&kinds::NAMESPACE, "", namespace)).is_none() {
+        return Err(Status::not_found(&kinds::NAMESPACE, namespace));
     }
-    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-    let mut status = Status::forbidden(place.kind, object::name(object), &why);
-    status.details["causes"] = json!([{
-        "reason": "NamespaceTerminating",
-        "message": format!("namespace {namespace} is being terminated"),
-        "field": "metadata.namespace",
-    }]);
-    Err(status)
+    controllers::check_namespace_open(store, &Key::of(place.kind, object))
 }
 
 /// 400 where the object names another namespace than the path.
@@ -199,11 +177,7 @@ pub(super) fn check_namespace(namespace: &str, object: &Value) -> Result<(), Sta
 }
 
 fn generate_name(api: &Api, prefix: &str) -> String {
-    let letters = u32::try_from(NAME_LETTERS.len()).expect("a short list");
     let mut name: String = prefix.chars().take(PREFIX_MAX).collect();
-    for _ in 0..5 {
-        let letter = NAME_LETTERS[usize::try_from(api.below(letters)).expect("below the length")];
-        name.push(char::from(letter));
-    }
+    name.push_str(&api.with_random(controllers::name_suffix));
     name
 }

@@ -5,81 +5,53 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::api::body;
-use crate::api::options::dry_run;
+use crate::api::options::refuse_dry_run;
 use crate::api::place::Place;
 use crate::api::query::Query;
 use crate::api::read;
 use crate::api::respond::{self, Answer};
 use crate::api::selector::Filter;
-use crate::api::view::{View, version_of};
+use crate::api::view::View;
 use crate::controllers::{self, DeleteOptions, Deleted, Propagation};
 use crate::object::Key;
 use crate::status::Status;
 
-/// What a client says about a deletion.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Wish {
-    pub(super) options: DeleteOptions,
-    pub(super) dry_run: bool,
+/// `DeleteOptions` from the body, or from the query where there is no body.
+pub(super) fn options(query: &Query, headers: &HeaderMap, bytes: &[u8]) -> Result<DeleteOptions, Status> {
+    refuse_dry_run("DeleteOptions", query.all("dryRun"))?;
+    if !bytes.is_empty() {
+        return options_of(&body::decode("DeleteOptions", headers, bytes)?);
+    }
+    let propagation = query.get("propagationPolicy").map(propagation).transpose()?;
+    let grace_seconds = query.integer("gracePeriodSeconds")?;
+    Ok(DeleteOptions { grace_seconds, propagation, ..DeleteOptions::default() })
 }
 
-impl Wish {
-    /// `DeleteOptions` from the body, or from the query where there is no body.
-    pub(super) fn parse(query: &Query, headers: &HeaderMap, bytes: &[u8]) -> Result<Self, Status> {
-        if bytes.is_empty() {
-            return Self::of_query(query);
-        }
-        let mut wish = Self::of_object(&body::decode("DeleteOptions", headers, bytes)?)?;
-        wish.dry_run |= dry_run("DeleteOptions", query.all("dryRun"))?;
-        Ok(wish)
+/// `DeleteOptions` from an object.
+pub(super) fn options_of(object: &Value) -> Result<DeleteOptions, Status> {
+    refuse_dry_run("DeleteOptions", object["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str))?;
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let mut propagation = object["propagationPolicy"].as_str().map(propagation).transpose()?;
+    if let Some(orphan) = object["orphanDependents"].as_bool() {
+        propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
     }
-
-    pub(super) fn of_object(object: &Value) -> Result<Self, Status> {
-        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        let mut propagation = object["propagationPolicy"].as_str().map(propagation).transpose()?;
-        if let Some(orphan) = object["orphanDependents"].as_bool() {
-            propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
-        }
-        let dry = object["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        Ok(Self {
-            options: DeleteOptions {
-                grace_seconds: object["gracePeriodSeconds"].as_i64(),
-                propagation,
-                uid: text(&object["preconditions"]["uid"]),
-                resource_version: text(&object["preconditions"]["resourceVersion"]),
-            },
-            dry_run: dry_run("DeleteOptions", dry)?,
-        })
-    }
-
-    fn of_query(query: &Query) -> Result<Self, Status> {
-        let mut propagation = query.get("propagationPolicy").map(propagation).transpose()?;
-        if let Some(orphan) = query.flag_given("orphanDependents") {
-            propagation = Some(if orphan { Propagation::Orphan } else { Propagation::Background });
-        }
-        let grace_seconds = query.integer("gracePeriodSeconds")?;
-        let options = DeleteOptions { grace_seconds, propagation, uid: None, resource_version: None };
-        Ok(Self { options, dry_run: dry_run("DeleteOptions", query.all("dryRun"))? })
-    }
+    Ok(DeleteOptions {
+        grace_seconds: object["gracePeriodSeconds"].as_i64(),
+        propagation,
+        uid: text(&object["preconditions"]["uid"]),
+        resource_version: text(&object["preconditions"]["resourceVersion"]),
+    })
 }
 
 /// `DELETE` of one object.
-pub(super) fn delete(api: &Api, place: &Place, wish: &Wish, view: View) -> Result<Answer, Status> {
+pub(super) fn delete(api: &Api, place: &Place, options: &DeleteOptions, view: View) -> Result<Answer, Status> {
     let key = place.key();
-    let deleted = delete_key(api, &key, wish)?;
+    let deleted = controllers::delete(&api.store, &key, options)?;
     let body = match deleted {
-        Deleted::Object(object) => view.one(key.kind, &std::sync::Arc::new(object))?,
+        Deleted::Object(object) => view.one(key.kind, &std::sync::Arc::new(object)),
         Deleted::Gone(status) => status,
     };
-    Ok(respond::object(200, view.encoding, &body))
-}
-
-/// Deletes by key; under a dry run on a copy of the objects.
-pub(super) fn delete_key(api: &Api, key: &Key, wish: &Wish) -> Result<Deleted, Status> {
-    if wish.dry_run {
-        return controllers::delete(&api.store.fork(), key, &wish.options);
-    }
-    controllers::delete(&api.store, key, &wish.options)
+    Ok(respond::object(200, &body))
 }
 
 /// `DELETE` of a collection: answers with what was there.
@@ -87,20 +59,19 @@ pub(super) async fn delete_all(
     api: &Api,
     place: &Place,
     query: &Query,
-    wish: &Wish,
+    options: &DeleteOptions,
     view: View,
 ) -> Result<Answer, Status> {
     let filter = Filter::parse(place.kind, query)?;
-    let (objects, mut page) = read::select(api, place, query, &filter).await?;
+    let (objects, version) = read::select(api, place, query, &filter).await?;
     for object in &objects {
-        match delete_key(api, &Key::of(place.kind, object), wish) {
+        match controllers::delete(&api.store, &Key::of(place.kind, object), options) {
             // Somebody else was faster.
             Err(status) if status.code == 404 => {}
             result => _ = result?,
         }
     }
-    page.version = objects.iter().map(|object| version_of(object)).max().unwrap_or(page.version).max(page.version);
-    Ok(respond::object(200, view.encoding, &view.list(place.kind, &objects, &page)?))
+    Ok(respond::object(200, &view.list(place.kind, &objects, version)))
 }
 
 fn propagation(policy: &str) -> Result<Propagation, Status> {
@@ -123,28 +94,28 @@ mod tests {
 
     #[test]
     fn options_come_from_the_body_or_the_query() {
-        let check = |query: &str, body: &str, expected: (Option<i64>, Option<Propagation>, bool)| {
+        let parse = |query: &str, body: &str| {
             let query = Query::parse(&format!("/x?{query}").parse().unwrap()).unwrap();
-            let wish = Wish::parse(&query, &HeaderMap::new(), body.as_bytes()).unwrap();
-            let found = (wish.options.grace_seconds, wish.options.propagation, wish.dry_run);
-            assert_eq!(found, expected, "{query:?} {body}");
+            options(&query, &HeaderMap::new(), body.as_bytes())
         };
-        check("", "", (None, None, false));
-        check("gracePeriodSeconds=0&propagationPolicy=Orphan", "", (Some(0), Some(Propagation::Orphan), false));
-        check("dryRun=All", "", (None, None, true));
-        check(
-            "",
-            r#"{"gracePeriodSeconds":5,"propagationPolicy":"Foreground"}"#,
-            (Some(5), Some(Propagation::Foreground), false),
-        );
-        check("dryRun=All", r#"{"orphanDependents":true}"#, (None, Some(Propagation::Orphan), true));
-        check("", r#"{"dryRun":["All"],"orphanDependents":false}"#, (None, Some(Propagation::Background), true));
+        let check = |query: &str, body: &str, expected: (Option<i64>, Option<Propagation>)| {
+            let found = parse(query, body).unwrap();
+            assert_eq!((found.grace_seconds, found.propagation), expected, "{query} {body}");
+        };
+        check("", "", (None, None));
+        check("gracePeriodSeconds=0&propagationPolicy=Orphan", "", (Some(0), Some(Propagation::Orphan)));
+        let body = r#"{"gracePeriodSeconds":5,"propagationPolicy":"Foreground"}"#;
+        check("", body, (Some(5), Some(Propagation::Foreground)));
+        check("", r#"{"orphanDependents":true}"#, (None, Some(Propagation::Orphan)));
+        for (query, body) in [("dryRun=All", ""), ("", r#"{"dryRun":["All"]}"#)] {
+            let refused = parse(query, body).unwrap_err();
+            assert!(refused.code == 422 && refused.message.contains("not supported by the embedded cluster"));
+        }
     }
 
     #[test]
     fn preconditions_are_read() {
-        let wish =
-            Wish::of_object(&serde_json::json!({"preconditions": {"uid": "u", "resourceVersion": "7"}})).unwrap();
-        assert_eq!((wish.options.uid.as_deref(), wish.options.resource_version.as_deref()), (Some("u"), Some("7")));
+        let found = options_of(&serde_json::json!({"preconditions": {"uid": "u", "resourceVersion": "7"}})).unwrap();
+        assert_eq!((found.uid.as_deref(), found.resource_version.as_deref()), (Some("u"), Some("7")));
     }
 }

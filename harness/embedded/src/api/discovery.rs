@@ -1,26 +1,13 @@
-//! What is served: versions, groups and resources, plain and aggregated.
+//! What is served: versions, groups and resources. Aggregated discovery is not served; clients then ask for each group.
 
-use http::HeaderMap;
-use http::header::{ACCEPT, ETAG, IF_NONE_MATCH, VARY};
-use http::{HeaderValue, header};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::respond::{self, Answer, Encoding};
 use crate::kinds::{self, Kind};
 use crate::shape;
 
 /// Verbs of a stored kind.
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-
-/// The media type of aggregated discovery, as kubectl asks for it.
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-/// Kinds that are answered and not stored: group, version, kind, plural.
-const REVIEWS: &[(&str, &str, &str, &str)] = &[
-    ("authentication.k8s.io", "v1", "SelfSubjectReview", "selfsubjectreviews"),
-    ("authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews"),
-];
 
 /// `GET /version`.
 pub(super) fn version() -> Value {
@@ -34,25 +21,17 @@ pub(super) fn version() -> Value {
 }
 
 /// `GET /api`.
-pub(super) fn core_versions(address: &str, headers: &HeaderMap) -> Answer {
-    if wants_aggregated(headers) {
-        return aggregated(&[""], headers);
-    }
-    let body = json!({
+pub(super) fn core_versions(address: &str) -> Value {
+    json!({
         "kind": "APIVersions", "versions": ["v1"],
         "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
-    });
-    respond::object(200, Encoding::Json, &body)
+    })
 }
 
 /// `GET /apis`.
-pub(super) fn groups(headers: &HeaderMap) -> Answer {
-    let names = group_names();
-    if wants_aggregated(headers) {
-        return aggregated(&names, headers);
-    }
-    let groups: Vec<Value> = names.iter().map(|name| group_fields(name)).collect();
-    respond::object(200, Encoding::Json, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+pub(super) fn groups() -> Value {
+    let groups: Vec<Value> = group_names().iter().map(|name| group_fields(name)).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `GET /apis/GROUP`, if it is served.
@@ -68,12 +47,7 @@ pub(super) fn group(name: &str) -> Option<Value> {
 /// `GET /api/v1` or `GET /apis/GROUP/VERSION`, if it is served.
 pub(super) fn resources(group: &str, version: &str) -> Option<Value> {
     let kinds = of_version(group, version);
-    let reviews = REVIEWS.iter().filter(|review| (review.0, review.1) == (group, version));
     let mut resources: Vec<Value> = kinds.iter().flat_map(|kind| plain(kind)).collect();
-    resources.extend(reviews.map(|(_, _, kind, plural)| {
-        json!({"name": plural, "singularName": kind.to_lowercase(), "namespaced": false, "kind": kind,
-            "verbs": ["create"]})
-    }));
     resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let list = json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
@@ -110,72 +84,18 @@ pub(super) fn openapi_v2() -> Value {
     json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "1.36"}, "paths": {}, "definitions": {}})
 }
 
-fn wants_aggregated(headers: &HeaderMap) -> bool {
-    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accept.split(',').any(|range| {
-        let has = |parameter: &str| range.split(';').any(|part| part.trim() == parameter);
-        has("application/json") && has("g=apidiscovery.k8s.io") && has("v=v2") && has("as=APIGroupDiscoveryList")
-    })
-}
-
-fn aggregated(groups: &[&str], headers: &HeaderMap) -> Answer {
-    let items: Vec<Value> = groups.iter().map(|group| aggregated_group(group)).collect();
-    let body = json!({
-        "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
-    });
-    let text = Encoding::Json.write(&body);
-    let tag = HeaderValue::from_str(&format!("\"{}\"", hash(&text))).expect("a hash is plain text");
-    let mut answer = if headers.get(IF_NONE_MATCH) == Some(&tag) {
-        respond::no_content(304)
-    } else {
-        respond::with_body(200, AGGREGATED, respond::full(text))
-    };
-    let answered = answer.headers_mut();
-    answered.insert(ETAG, tag);
-    answered.insert(VARY, HeaderValue::from_static("Accept"));
-    answered.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
-    answer
-}
-
-fn aggregated_group(group: &str) -> Value {
-    let kinds = of_version(group, "v1");
-    let mut resources: Vec<Value> = kinds.iter().map(|kind| aggregated_kind(kind)).collect();
-    resources.extend(REVIEWS.iter().filter(|review| review.0 == group).map(|(_, _, kind, plural)| {
-        json!({"resource": plural, "responseKind": response_kind("", "", kind), "scope": "Cluster",
-            "singularResource": kind.to_lowercase(), "verbs": ["create"]})
-    }));
-    let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
-    json!({"metadata": metadata, "versions": [{"version": "v1", "resources": resources, "freshness": "Current"}]})
-}
-
-fn aggregated_kind(kind: &Kind) -> Value {
-    let scope = if kind.namespaced { "Namespaced" } else { "Cluster" };
-    let mut resource = json!({
-        "resource": kind.plural, "responseKind": response_kind("", "", kind.kind), "scope": scope,
-        "singularResource": kind.kind.to_lowercase(), "verbs": verbs(kind),
-    });
-    annotate(&mut resource, kind);
-    if !kind.subresources.is_empty() {
-        let subresources = sorted(kind.subresources).into_iter().map(|name| {
-            let (group, version, answers, verbs) = subresource(kind, name);
-            json!({"subresource": name, "responseKind": response_kind(group, version, &answers), "verbs": verbs})
-        });
-        resource["subresources"] = subresources.collect();
-    }
-    resource
-}
-
-fn response_kind(group: &str, version: &str, kind: &str) -> Value {
-    json!({"group": group, "version": version, "kind": kind})
-}
-
 /// The resource and its subresources, as unaggregated discovery lists them.
 fn plain(kind: &Kind) -> Vec<Value> {
     let mut resource = json!({
         "name": kind.plural, "singularName": kind.kind.to_lowercase(), "namespaced": kind.namespaced,
         "kind": kind.kind, "verbs": verbs(kind),
     });
-    annotate(&mut resource, kind);
+    if !kind.short_names.is_empty() {
+        resource["shortNames"] = kind.short_names.into();
+    }
+    if kind.in_all {
+        resource["categories"] = json!(["all"]);
+    }
     let subresources = kind.subresources.iter().map(|name| {
         let (group, version, answers, verbs) = subresource(kind, name);
         let mut entry = json!({
@@ -189,15 +109,6 @@ fn plain(kind: &Kind) -> Vec<Value> {
         entry
     });
     std::iter::once(resource).chain(subresources).collect()
-}
-
-fn annotate(resource: &mut Value, kind: &Kind) {
-    if !kind.short_names.is_empty() {
-        resource["shortNames"] = kind.short_names.into();
-    }
-    if kind.in_all {
-        resource["categories"] = json!(["all"]);
-    }
 }
 
 fn verbs(kind: &Kind) -> Vec<&'static str> {
@@ -236,9 +147,7 @@ fn stored_versions() -> Vec<(&'static str, &'static str)> {
 
 /// The named groups, those with workloads first, as Kubernetes ranks them.
 fn group_names() -> Vec<&'static str> {
-    let stored = kinds::ALL.iter().map(|kind| kind.group);
-    let mut names: Vec<_> =
-        stored.chain(REVIEWS.iter().map(|review| review.0)).filter(|name| !name.is_empty()).collect();
+    let mut names: Vec<_> = kinds::ALL.iter().map(|kind| kind.group).filter(|name| !name.is_empty()).collect();
     names.sort_by_key(|name| (*name != "apps", *name));
     names.dedup();
     names
@@ -247,12 +156,6 @@ fn group_names() -> Vec<&'static str> {
 fn group_fields(name: &str) -> Value {
     let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
     json!({"name": name, "versions": [version], "preferredVersion": version})
-}
-
-fn sorted(names: &[&'static str]) -> Vec<&'static str> {
-    let mut names = names.to_vec();
-    names.sort_unstable();
-    names
 }
 
 fn hash(bytes: &[u8]) -> String {

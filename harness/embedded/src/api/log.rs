@@ -63,30 +63,23 @@ fn unavailable(pod: &Value, container: &str) -> Answer {
 
 /// The container that is meant: the named one, or the only one.
 pub(super) fn choose_container(pod: &Value, named: Option<&str>) -> Result<String, Status> {
-    let names = |list: &str| -> Vec<&str> {
-        let containers = pod["spec"][list].as_array().into_iter().flatten();
-        containers.filter_map(|container| container["name"].as_str()).collect()
-    };
-    let (containers, initial) = (names("containers"), names("initContainers"));
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let names: Vec<&str> = containers.filter_map(|container| container["name"].as_str()).collect();
     let pod = object::name(pod);
-    match (named.filter(|name| !name.is_empty()), &containers[..]) {
-        (Some(name), _) if containers.contains(&name) || initial.contains(&name) => Ok(name.to_owned()),
+    match (named.filter(|name| !name.is_empty()), &names[..]) {
+        (Some(name), _) if names.contains(&name) => Ok(name.to_owned()),
         (Some(name), _) => Err(Status::bad_request(format!("container {name} is not valid for pod {pod}"))),
         (None, [only]) => Ok((*only).to_owned()),
         (None, _) => {
-            let mut message =
-                format!("a container name must be specified for pod {pod}, choose one of: [{}]", containers.join(" "));
-            if !initial.is_empty() {
-                message.push_str(&format!(" or one of the init containers: [{}]", initial.join(" ")));
-            }
+            let choices = names.join(" ");
+            let message = format!("a container name must be specified for pod {pod}, choose one of: [{choices}]");
             Err(Status::bad_request(message))
         }
     }
 }
 
 fn container_status<'a>(pod: &'a Value, container: &str) -> &'a Value {
-    let lists = ["containerStatuses", "initContainerStatuses"];
-    let mut all = lists.iter().flat_map(|list| pod["status"][list].as_array().into_iter().flatten());
+    let mut all = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
     all.find(|status| status["name"] == container).unwrap_or(&Value::Null)
 }
 
@@ -192,13 +185,13 @@ mod tests {
     fn containers_are_chosen_as_recorded() {
         let pod = json!({"metadata": {"name": "two"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
         let one = json!({"metadata": {"name": "p"},
-            "spec": {"containers": [{"name": "c"}], "initContainers": [{"name": "i"}]}});
+            "spec": {"containers": [{"name": "c"}]}});
         let check = |pod: &Value, named: Option<&str>, expected: Result<&str, &str>| {
             let chosen = choose_container(pod, named).map_err(|status| status.message);
             assert_eq!(chosen.as_deref().map_err(String::as_str), expected);
         };
         check(&one, None, Ok("c"));
-        check(&one, Some("i"), Ok("i"));
+        check(&one, Some("c"), Ok("c"));
         check(&one, Some("none"), Err("container none is not valid for pod p"));
         check(&pod, Some("b"), Ok("b"));
         check(&pod, None, Err("a container name must be specified for pod two, choose one of: [a b]"));

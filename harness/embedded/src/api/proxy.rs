@@ -1,4 +1,4 @@
-//! The proxy subresource of pods and Services: one request, forwarded on one fresh connection.
+//! The proxy subresource of pods: one request, forwarded on one fresh connection.
 //!
 //! What is measured through it is the pod, so nothing is retried, pooled or buffered here.
 
@@ -37,7 +37,7 @@ const HOP_BY_HOP: &[&str] = &[
     "upgrade",
 ];
 
-/// Any method on `pods/NAME:PORT/proxy/PATH` and `services/NAME:PORT/proxy/PATH`.
+/// Any method on `pods/NAME:PORT/proxy/PATH`.
 pub(super) async fn proxy(api: &Arc<Api>, place: &Place, request: Request<Incoming>) -> Result<Answer, Status> {
     let target = Target::find(&api.store, place)?;
     let dialling = tokio::time::timeout(DIAL_MAX, api.node.dial(target.address, target.port));

@@ -17,39 +17,8 @@ pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 /// An answer.
 pub(super) type Answer = Response<Body>;
 
-/// How the client wants an object written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Encoding {
-    #[default]
-    Json,
-    /// JSON with line breaks, for people.
-    Pretty,
-    Yaml,
-}
-
-impl Encoding {
-    pub(super) fn write(self, value: &Value) -> Vec<u8> {
-        let written = match self {
-            Self::Json => serde_json::to_vec(value),
-            Self::Pretty => serde_json::to_vec_pretty(value).map(|mut text| {
-                text.push(b'\n');
-                text
-            }),
-            Self::Yaml => return serde_saphyr::to_string(value).expect("a JSON value has string keys").into_bytes(),
-        };
-        written.expect("a JSON value has string keys")
-    }
-
-    fn media_type(self) -> &'static str {
-        match self {
-            Self::Json | Self::Pretty => "application/json",
-            Self::Yaml => "application/yaml",
-        }
-    }
-}
-
-pub(super) fn object(code: u16, encoding: Encoding, value: &Value) -> Answer {
-    with_body(code, encoding.media_type(), full(encoding.write(value)))
+pub(super) fn object(code: u16, value: &Value) -> Answer {
+    with_body(code, "application/json", full(value.to_string()))
 }
 
 pub(super) fn text(code: u16, text: impl Into<Bytes>) -> Answer {
@@ -58,8 +27,8 @@ pub(super) fn text(code: u16, text: impl Into<Bytes>) -> Answer {
     answer
 }
 
-pub(super) fn status(status: &Status, encoding: Encoding) -> Answer {
-    let mut answer = object(status.code, encoding, &status.body());
+pub(super) fn status(status: &Status) -> Answer {
+    let mut answer = object(status.code, &status.body());
     if let Some(seconds) = status.details["retryAfterSeconds"].as_u64() {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{Method, Request};
 use hyper::body::Incoming;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::api::options::WriteOptions;
 use crate::api::place::Place;
 use crate::api::query::{Query, decode_segment};
-use crate::api::respond::{self, Answer, Encoding};
+use crate::api::respond::{self, Answer};
 use crate::api::view::View;
 use crate::api::{
     Api, body, create, delete, discovery, eviction, exec, forward, log, proxy, read, scale, signal, watch, write,
@@ -21,11 +21,9 @@ use crate::status::Status;
 /// Answers any request; a refusal is an answer too.
 pub(super) async fn answer(api: &Arc<Api>, request: Request<Incoming>) -> Answer {
     let head = request.method() == Method::HEAD;
-    let query = Query::parse(request.uri()).unwrap_or_default();
-    let view = View::negotiate(request.headers(), &query).unwrap_or_default();
     let mut answer = match route(api, request).await {
         Ok(answer) => answer,
-        Err(status) => respond::status(&status, view.encoding),
+        Err(status) => respond::status(&status),
     };
     if head {
         *answer.body_mut() = respond::empty();
@@ -42,12 +40,12 @@ async fn route(api: &Arc<Api>, request: Request<Incoming>) -> Result<Answer, Sta
     }
     api.token.check(request.headers())?;
     let method = request.method().clone();
-    let json = |value: Value| respond::object(200, Encoding::Json, &value);
+    let json = |value: Value| respond::object(200, &value);
     let found = |value: Option<Value>| value.map(json).ok_or_else(Status::unknown_resource);
     match segments[..] {
         ["version"] => only_get(&method, || json(discovery::version())),
-        ["api"] => only_get(&method, || discovery::core_versions(&api.address, request.headers())),
-        ["apis"] => only_get(&method, || discovery::groups(request.headers())),
+        ["api"] => only_get(&method, || json(discovery::core_versions(&api.address))),
+        ["apis"] => only_get(&method, || json(discovery::groups())),
         ["api", version] => found(discovery::resources("", version)),
         ["apis", group] => Ok(discovery::group(group).map_or_else(not_a_path, json)),
         ["apis", group, version] if discovery::group(group).is_some() => found(discovery::resources(group, version)),
@@ -56,9 +54,6 @@ async fn route(api: &Arc<Api>, request: Request<Incoming>) -> Result<Answer, Sta
         ["openapi", "v3", ..] => {
             let document = trimmed.trim_start_matches("openapi/v3/");
             Ok(discovery::openapi_document(document).map_or_else(not_a_path, json))
-        }
-        ["apis", group @ ("authorization.k8s.io" | "authentication.k8s.io"), "v1", plural] => {
-            review(&method, group, plural, request).await
         }
         ["gameday", "v1", "namespaces", namespace, "pods", pod, "signal"] if method == Method::POST => {
             let (namespace, pod) = (decode_segment(namespace), decode_segment(pod));
@@ -107,82 +102,46 @@ async fn stored(api: &Arc<Api>, place: &Place, query: &Query, request: Request<I
         };
     }
     let view = View::negotiate(&headers, query)?;
+    let (verb, named, subresource) = (method.as_str(), place.name.is_some(), place.subresource.as_deref());
+    match (verb, named, subresource) {
+        ("GET", false, _) if query.flag("watch") => return watch::watch(api, place, query, view),
+        ("GET", false, _) => return read::list(api, place, query, view).await,
+        ("GET", true, None | Some("status")) => return read::get(api, place, query, view).await,
+        ("GET", true, Some("scale")) => return scale::get(api, place),
+        _ => {}
+    }
+    let bytes = body::read(incoming).await?;
     let options = |name| WriteOptions::parse(name, query, &headers);
-    match (method.as_str(), place.name.is_some(), place.subresource.as_deref()) {
-        ("GET", false, _) if query.flag("watch") => watch::watch(api, place, query, view),
-        ("GET", false, _) => read::list(api, place, query, view).await,
-        ("POST", false, _) if place.kind.namespaced == place.namespace.is_some() => {
-            let options = options("CreateOptions")?;
-            let bytes = body::read(incoming).await?;
-            create::create(api, place, &headers, &options, view, &bytes).await
+    let wish = || delete::options(query, &headers, &bytes);
+    let is_collection = !named && place.kind.namespaced == place.namespace.is_some();
+    match (verb, named, subresource) {
+        ("POST", false, _) if is_collection => {
+            create::create(api, place, &headers, &options("CreateOptions")?, view, &bytes).await
         }
-        ("DELETE", false, _)
-            if place.kind.namespaced == place.namespace.is_some() && *place.kind != kinds::NAMESPACE =>
-        {
-            let bytes = body::read(incoming).await?;
-            let wish = delete::Wish::parse(query, &headers, &bytes)?;
-            delete::delete_all(api, place, query, &wish, view).await
+        ("DELETE", false, _) if is_collection && *place.kind != kinds::NAMESPACE => {
+            delete::delete_all(api, place, query, &wish()?, view).await
         }
-        ("GET", true, None | Some("status")) => read::get(api, place, query, view).await,
-        ("GET", true, Some("scale")) => scale::get(api, place, view),
         ("PUT", true, Some("scale")) => {
-            let options = options("UpdateOptions")?;
-            let bytes = body::read(incoming).await?;
-            scale::write(api, place, &headers, &options, view, None, &bytes).await
+            scale::write(api, place, &headers, &options("UpdateOptions")?, None, &bytes).await
         }
         ("PATCH", true, Some("scale")) => {
             let options = options("PatchOptions")?;
-            let bytes = body::read(incoming).await?;
             let edit = write::patch_of(&headers, &options, &bytes)?;
-            scale::write(api, place, &headers, &options, view, Some(&edit), &bytes).await
+            scale::write(api, place, &headers, &options, Some(&edit), &bytes).await
         }
         ("PUT", true, None | Some("status" | "finalize")) => {
-            let options = options("UpdateOptions")?;
-            let bytes = body::read(incoming).await?;
             let edit = write::replacement(place.kind, &headers, &bytes)?;
-            write::write(api, place, &options, view, &edit).await
+            write::write(api, place, &options("UpdateOptions")?, view, &edit).await
         }
         ("PATCH", true, None | Some("status")) => {
             let options = options("PatchOptions")?;
-            let bytes = body::read(incoming).await?;
             let edit = write::patch_of(&headers, &options, &bytes)?;
             write::write(api, place, &options, view, &edit).await
         }
-        ("DELETE", true, None) => {
-            let bytes = body::read(incoming).await?;
-            delete::delete(api, place, &delete::Wish::parse(query, &headers, &bytes)?, view)
-        }
-        ("POST", true, Some("eviction")) => {
-            let bytes = body::read(incoming).await?;
-            eviction::evict(api, place, query, &headers, view, &bytes)
-        }
+        ("DELETE", true, None) => delete::delete(api, place, &wish()?, view),
+        ("POST", true, Some("eviction")) => eviction::evict(api, place, query, &headers, &bytes),
         _ => Err(Status::method_not_allowed()),
     }
-}
-
-/// `kubectl auth can-i` and `whoami`: whoever has the token may do everything.
-async fn review(method: &Method, group: &str, plural: &str, request: Request<Incoming>) -> Result<Answer, Status> {
-    let (kind, status) = match (group, plural) {
-        ("authorization.k8s.io", "selfsubjectaccessreviews") => {
-            ("SelfSubjectAccessReview", json!({"allowed": true, "reason": "the bearer of the token may do everything"}))
-        }
-        ("authentication.k8s.io", "selfsubjectreviews") => {
-            let user = json!({"username": "kubernetes-admin", "groups": ["system:masters", "system:authenticated"]});
-            ("SelfSubjectReview", json!({"userInfo": user}))
-        }
-        _ => return Err(Status::unknown_resource()),
-    };
-    if method != Method::POST {
-        return Err(Status::method_not_allowed());
-    }
-    let (parts, incoming) = request.into_parts();
-    let bytes = body::read(incoming).await?;
-    let asked = body::decode(kind, &parts.headers, &bytes)?;
-    let mut answer = json!({"kind": kind, "apiVersion": format!("{group}/v1"), "metadata": {}, "status": status});
-    if asked["spec"].is_object() {
-        answer["spec"] = asked["spec"].clone();
-    }
-    Ok(respond::object(201, Encoding::Json, &answer))
 }
 
 fn only_get(method: &Method, answer: impl FnOnce() -> Answer) -> Result<Answer, Status> {

@@ -8,18 +8,16 @@ use crate::api::body;
 use crate::api::options::WriteOptions;
 use crate::api::place::Place;
 use crate::api::respond::{self, Answer};
-use crate::api::selector::Labels;
-use crate::api::view::View;
 use crate::api::write::{self, Edit};
 use crate::object;
 use crate::shape::patch;
 use crate::status::{Cause, Status};
 
 /// `GET`.
-pub(super) fn get(api: &Api, place: &Place, view: View) -> Result<Answer, Status> {
+pub(super) fn get(api: &Api, place: &Place) -> Result<Answer, Status> {
     let key = place.key();
     let object = api.store.get(&key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
-    Ok(respond::object(200, view.encoding, &scale_of(&object)))
+    Ok(respond::object(200, &scale_of(&object)))
 }
 
 /// `PUT`, and `PATCH` by every kind of patch: only `spec.replicas` is taken over.
@@ -28,7 +26,6 @@ pub(super) async fn write(
     place: &Place,
     headers: &HeaderMap,
     options: &WriteOptions,
-    view: View,
     edit: Option<&Edit>,
     bytes: &[u8],
 ) -> Result<Answer, Status> {
@@ -40,7 +37,7 @@ pub(super) async fn write(
         Some(Edit::Merge(patch) | Edit::Strategic(patch)) => patch::merge(&scale, patch)?,
         Some(Edit::Json(patch)) => patch::json(&scale, patch)?,
         Some(Edit::Apply(intent)) => intent.clone(),
-        Some(Edit::Replace(decoded)) => decoded.value.clone(),
+        Some(Edit::Replace(object)) => object.clone(),
     };
     let name = object::name(&after);
     if !["", key.name.as_str()].contains(&name) {
@@ -71,7 +68,7 @@ pub(super) async fn write(
         patch["metadata"] = json!({"resourceVersion": named});
     }
     let written = write::change(api, place, options, &Edit::Json(replica_patch(&patch))).await?;
-    Ok(respond::object(200, view.encoding, &scale_of(&written.object)))
+    Ok(respond::object(200, &scale_of(&written.object)))
 }
 
 /// The change of the scaled object as a JSON patch, which needs no merge rules.
@@ -97,7 +94,7 @@ fn scale_of(object: &Value) -> Value {
         "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec,
         "status": {
             "replicas": object["status"]["replicas"].as_i64().unwrap_or_default(),
-            "selector": Labels::of_object(&object["spec"]["selector"]).to_string(),
+            "selector": object::selector_text(&object["spec"]["selector"]),
         },
     })
 }

@@ -5,8 +5,8 @@ mod labels;
 
 use serde_json::Value;
 
-pub(super) use fields::Fields;
-pub(super) use labels::Labels;
+use fields::Fields;
+use labels::Labels;
 
 use crate::api::query::Query;
 use crate::kinds::Kind;
@@ -25,10 +25,6 @@ impl Filter {
             labels: Labels::parse(query.get("labelSelector").unwrap_or_default())?,
             fields: Fields::parse(kind, query.get("fieldSelector").unwrap_or_default())?,
         })
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 
     pub(super) fn matches(&self, object: &Value) -> bool {

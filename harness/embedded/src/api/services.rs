@@ -19,14 +19,9 @@ const ADDRESSES: u32 = 1 << 16;
 
 /// Gives a new or changed Service its cluster address and, where its type calls for them,
 /// its node ports. The caller holds the turn for Services.
-pub(super) async fn allocate(
-    api: &Api,
-    before: Option<&Value>,
-    service: &mut Value,
-    dry_run: bool,
-) -> Result<(), Status> {
-    settle_address(api, before, service, dry_run)?;
-    if service["spec"]["type"] == "NodePort" { settle_ports(api, before, service, dry_run).await } else { Ok(()) }
+pub(super) async fn allocate(api: &Api, before: Option<&Value>, service: &mut Value) -> Result<(), Status> {
+    settle_address(api, before, service)?;
+    if service["spec"]["type"] == "NodePort" { settle_ports(api, before, service).await } else { Ok(()) }
 }
 
 /// Takes node ports back from a Service that no longer has them by its type, unless the client
@@ -46,15 +41,13 @@ pub(super) fn release_ports(before: &Value, service: &mut Value) {
     }
 }
 
-fn settle_address(api: &Api, before: Option<&Value>, service: &mut Value, dry_run: bool) -> Result<(), Status> {
+fn settle_address(api: &Api, before: Option<&Value>, service: &mut Value) -> Result<(), Status> {
     let text = |service: &Value| service["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
     let had = before.map(text).unwrap_or_default();
     let wanted = text(service);
     let refuse = |field: &str, message: String| Err(invalid(service, field, message));
     let address = match (had.as_str(), wanted.as_str()) {
         ("", "None") => "None".to_owned(),
-        // Kubernetes, too, shows an address that nobody can get.
-        ("", "") if dry_run => NETWORK.to_string(),
         ("", "") => free_address(api)?.to_string(),
         ("", wanted) => {
             let usable = wanted.parse().is_ok_and(|address: Ipv4Addr| {
@@ -93,7 +86,7 @@ fn used_addresses(store: &Store) -> BTreeSet<String> {
 /// A random free address, or the next free one after it.
 fn free_address(api: &Api) -> Result<Ipv4Addr, Status> {
     let used = used_addresses(&api.store);
-    let start = api.below(ADDRESSES);
+    let start = api.with_random(|random| random.u32(..ADDRESSES));
     // The address of `default/kubernetes` is kept for it, whether it stands there or not.
     let candidates = (0..ADDRESSES).map(|step| (start + step) % ADDRESSES).filter(|at| (2..ADDRESSES - 1).contains(at));
     let mut addresses = candidates.map(|at| Ipv4Addr::from(u32::from(NETWORK) + at));
@@ -102,7 +95,7 @@ fn free_address(api: &Api) -> Result<Ipv4Addr, Status> {
         .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))
 }
 
-async fn settle_ports(api: &Api, before: Option<&Value>, service: &mut Value, dry_run: bool) -> Result<(), Status> {
+async fn settle_ports(api: &Api, before: Option<&Value>, service: &mut Value) -> Result<(), Status> {
     let had: BTreeSet<u64> = before.into_iter().flat_map(node_ports).collect();
     let (services, _) = api.store.list(&kinds::SERVICE, None);
     let others = services.iter().filter(|other| object::uid(other) != before.map(object::uid).unwrap_or_default());
@@ -121,9 +114,6 @@ async fn settle_ports(api: &Api, before: Option<&Value>, service: &mut Value, dr
             Some(number) if used.contains(&number) || given.contains(&number) => {
                 return Err(refuse(number, "provided port is already allocated"));
             }
-            Some(number) if dry_run => number,
-            // A number that a dry run would be given is not known before it is.
-            None if dry_run => continue,
             wanted => {
                 let port = wanted.and_then(|number| u16::try_from(number).ok());
                 let reserved = api.node.reserve_node_port(port).await;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::api::body;
-use crate::api::respond::{self, Answer, Encoding};
+use crate::api::respond::{self, Answer};
 use crate::kinds;
 use crate::node::ContainerRef;
 use crate::object::Key;
@@ -17,7 +17,7 @@ use crate::status::Status;
 
 /// Signals the container; the only one of the pod where none is named.
 pub(super) fn signal(api: &Api, namespace: &str, pod: &str, bytes: &[u8]) -> Result<Answer, Status> {
-    let wish = body::decode_json(bytes).map_err(Status::bad_request)?.value;
+    let wish = body::decode_json(bytes).map_err(Status::bad_request)?;
     let named = wish["signal"].as_str().unwrap_or_default();
     let signal = parse(named).ok_or_else(|| {
         let message =
@@ -30,7 +30,7 @@ pub(super) fn signal(api: &Api, namespace: &str, pod: &str, bytes: &[u8]) -> Res
     let container = ContainerRef { namespace: namespace.to_owned(), pod: pod.to_owned(), container };
     api.node.signal(&container, signal)?;
     let done = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
-    Ok(respond::object(200, Encoding::Json, &done))
+    Ok(respond::object(200, &done))
 }
 
 fn parse(name: &str) -> Option<Signal> {

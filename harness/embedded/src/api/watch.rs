@@ -16,7 +16,7 @@ use crate::api::query::Query;
 use crate::api::read::bad_version;
 use crate::api::respond::{self, Answer};
 use crate::api::selector::Filter;
-use crate::api::view::{Form, View};
+use crate::api::view::View;
 use crate::kinds::Kind;
 use crate::object;
 use crate::status::Status;
@@ -204,12 +204,8 @@ impl Watch {
     }
 
     fn push(&mut self, verb: &str, object: &Arc<Value>) {
-        let mut seen = match self.view.form {
-            Form::MetadataList => View { form: Form::Metadata, ..self.view }.one(self.kind, object),
-            _ => self.view.one(self.kind, object),
-        }
-        .expect("one object can be shown in every form but a list");
-        if matches!(self.view.form, Form::Table(_)) {
+        let mut seen = self.view.one(self.kind, object);
+        if matches!(self.view, View::Table(_)) {
             // Only the first event says what the columns are.
             if self.columns_sent {
                 seen["columnDefinitions"] = Value::Null;

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::api::body::{self, Decoded};
+use crate::api::body;
 use crate::api::create::{Ownership, check_namespace, create_object};
 use crate::api::options::{WriteOptions, invalid};
 use crate::api::place::Place;
@@ -27,7 +27,7 @@ const ATTEMPTS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) enum Edit {
     /// `PUT`: this is the object.
-    Replace(Decoded),
+    Replace(Value),
     /// RFC 7386.
     Merge(Value),
     /// RFC 6902.
@@ -46,7 +46,7 @@ pub(super) async fn write(
 ) -> Result<Answer, Status> {
     let written = change(api, place, options, edit).await?;
     let code = if written.created { 201 } else { 200 };
-    let mut answer = respond::object(code, view.encoding, &view.one(place.kind, &written.object)?);
+    let mut answer = respond::object(code, &view.one(place.kind, &written.object));
     respond::warn(answer.headers_mut(), &written.warnings);
     Ok(answer)
 }
@@ -59,17 +59,14 @@ pub(super) fn replacement(kind: &'static Kind, headers: &HeaderMap, bytes: &[u8]
 /// Reads a `PATCH`'s body by its media type.
 pub(super) fn patch_of(headers: &HeaderMap, options: &WriteOptions, bytes: &Bytes) -> Result<Edit, Status> {
     let media_type = body::media_type(headers);
-    let json = || {
-        let decoded = body::decode_json(bytes);
-        decoded.map(|decoded| decoded.value).map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))
-    };
+    let json = || body::decode_json(bytes).map_err(|why| Status::bad_request(format!("error decoding patch: {why}")));
     let edit = match media_type {
         "application/merge-patch+json" => Edit::Merge(json()?),
         "application/json-patch+json" => Edit::Json(json()?),
         "application/strategic-merge-patch+json" => Edit::Strategic(json()?),
         "application/apply-patch+yaml" => {
             let intent = body::decode_yaml(bytes);
-            Edit::Apply(intent.map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?.value)
+            Edit::Apply(intent.map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?)
         }
         _ => {
             let details = serde_json::json!({});
@@ -121,10 +118,7 @@ pub(super) async fn change(api: &Api, place: &Place, options: &WriteOptions, edi
         };
         let Changed { mut after, warnings } = compute(place, options, edit, &before)?;
         if *key.kind == kinds::SERVICE && place.subresource.is_none() {
-            services::allocate(api, Some(&before), &mut after, options.dry_run).await?;
-        }
-        if options.dry_run {
-            return Ok(Written { object: Arc::new(after), created: false, warnings });
+            services::allocate(api, Some(&before), &mut after).await?;
         }
         if let Some(object) = commit(api, &key, &before, after)? {
             controllers::finish_deletion(&api.store, &key);
@@ -155,7 +149,7 @@ fn commit(api: &Api, key: &Key, before: &Value, after: Value) -> Result<Option<A
 
 async fn create_applied(api: &Api, place: &Place, options: &WriteOptions, intent: &Value) -> Result<Written, Status> {
     let key = place.key();
-    let intent = check_intent(place, intent, None)?;
+    let intent = check_intent(place, intent)?;
     let object = apply::apply(key.kind, None, &intent, &options.manager, options.force.unwrap_or(false))?;
     let object = create_object(api, place, object, options, Ownership::Keep).await?;
     let warnings = shape::warnings(key.kind, &object);
@@ -172,19 +166,15 @@ struct Changed {
 /// The change, as a pure function of the object before it.
 fn compute(place: &Place, options: &WriteOptions, edit: &Edit, before: &Value) -> Result<Changed, Status> {
     let kind = place.kind;
-    let mut duplicates = &[][..];
     let mut applied = false;
     let mut after = match edit {
-        Edit::Replace(decoded) => {
-            duplicates = &decoded.duplicates;
-            decoded.value.clone()
-        }
+        Edit::Replace(object) => object.clone(),
         Edit::Merge(patch) => patch::merge(before, patch)?,
         Edit::Json(patch) => patch::json(before, patch)?,
         Edit::Strategic(patch) => patch::strategic(kind, before, patch)?,
         Edit::Apply(intent) => {
             applied = true;
-            let intent = check_intent(place, intent, Some(before))?;
+            let intent = check_intent(place, intent)?;
             apply::apply(kind, Some(before), &intent, &options.manager, options.force.unwrap_or(false))?
         }
     };
@@ -199,7 +189,7 @@ fn compute(place: &Place, options: &WriteOptions, edit: &Edit, before: &Value) -
         return Err(unfit(&after, &why));
     }
     check_identity(place, edit, before, &after)?;
-    let complaints = body::complaints(kind, &after, duplicates);
+    let complaints = body::complaints(kind, &after);
     let mut warnings = options.validation.judge(complaints, |problems| match edit {
         Edit::Replace(_) => shape::strict_error(kind, problems),
         _ => unfit(&after, &format!("strict decoding error: {}", problems.join(", "))),
@@ -223,15 +213,10 @@ fn check_identity(place: &Place, edit: &Edit, before: &Value, after: &Value) -> 
     let (uid, had) = (object::uid(after), object::uid(before));
     if given(uid) && uid != had {
         return Err(match edit {
-            Edit::Replace(_) => Status::conflict(
-                key.kind,
-                &key.name,
-                &format!(
-                    "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
-                 Precondition failed: UID in precondition: {uid}, UID in object meta: {had}",
-                    storage_key(&key)
-                ),
-            ),
+            Edit::Replace(_) => {
+                let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {had}");
+                Status::conflict(key.kind, &key.name, &why)
+            }
             _ => {
                 let message = format!("Invalid value: \"{uid}\": field is immutable");
                 let cause = Cause { reason: "FieldValueInvalid", message, field: "metadata.uid".to_owned() };
@@ -249,13 +234,11 @@ fn check_identity(place: &Place, edit: &Edit, before: &Value, after: &Value) -> 
 /// Keeps what a client cannot change, fills in defaults, checks, counts the generation and the owners.
 fn settle(place: &Place, options: &WriteOptions, before: &Value, after: Value, applied: bool) -> Result<Value, Status> {
     let kind = place.kind;
-    let disowned = disowns(&after);
     let mut after = match place.subresource.as_deref() {
         None | Some("scale") => whole(kind, before, after, applied),
         Some("finalize") => part(before, after, "spec"),
         Some(_) => part(before, after, "status"),
     };
-    check_finalizers(kind, Some(before), &after)?;
     if is_whole(place) {
         shape::carry_over(kind, before, &mut after);
         shape::fill_defaults(kind, &mut after);
@@ -265,14 +248,7 @@ fn settle(place: &Place, options: &WriteOptions, before: &Value, after: Value, a
         shape::check_update(kind, before, &after)?;
         object::count_generation(kind, before, &mut after);
     }
-    if applied {
-        return Ok(after);
-    }
-    if disowned {
-        take_metadata(&mut after, "managedFields");
-        return Ok(after);
-    }
-    if after == *before {
+    if applied || after == *before {
         return Ok(after);
     }
     apply::track_update(kind, Some(before), &mut after, &options.manager, place.subresource.as_deref());
@@ -298,7 +274,9 @@ fn whole(kind: &Kind, before: &Value, mut after: Value, applied: bool) -> Value 
         "generateName",
         "selfLink",
     ];
-    let kept = kept.into_iter().chain((!applied).then_some("managedFields"));
+    // A single empty entry takes the owners out.
+    let disowns = after["metadata"]["managedFields"] == serde_json::json!([{}]);
+    let kept = kept.into_iter().chain((!applied && !disowns).then_some("managedFields"));
     for name in kept {
         match &before["metadata"][name] {
             Value::Null => take_metadata(&mut after, name),
@@ -324,76 +302,22 @@ fn part(before: &Value, mut after: Value, part: &str) -> Value {
     object
 }
 
-/// Finalizers are qualified names, and an object that is being deleted gets no new ones.
-pub(super) fn check_finalizers(kind: &Kind, before: Option<&Value>, after: &Value) -> Result<(), Status> {
-    const STANDARD: &[&str] = &["orphan", "foregroundDeletion", "kubernetes"];
-    let finalizers = |object: &Value| object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    let refuse = |reason, field: String, message| {
-        Err(Status::invalid(kind, object::name(after), &[Cause { reason, message, field }]))
-    };
-    let wanted = finalizers(after);
-    let plain = |one: &Value| one.as_str().is_some_and(|name| !name.contains('/') && !STANDARD.contains(&name));
-    if let Some(index) = wanted.iter().position(plain) {
-        let why = "name is neither a standard finalizer name nor is it fully qualified";
-        let message = format!("Invalid value: {}: {why}", wanted[index]);
-        return refuse("FieldValueInvalid", format!("metadata.finalizers[{index}]"), message);
-    }
-    let Some(before) = before.filter(|before| object::is_terminating(before)) else { return Ok(()) };
-    let had = finalizers(before);
-    let new: Vec<String> = wanted.iter().filter(|one| !had.contains(one)).map(Value::to_string).collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    let why = "no new finalizers can be added if the object is being deleted, found new finalizers";
-    let message = format!("Forbidden: {why} []string{{{}}}", new.join(", "));
-    refuse("FieldValueForbidden", "metadata.finalizers".to_owned(), message)
-}
-
-/// Checks what a client applies, and completes its name and namespace from the path.
-fn check_intent(place: &Place, intent: &Value, before: Option<&Value>) -> Result<Value, Status> {
+/// What a client applies, with the name of the path.
+fn check_intent(place: &Place, intent: &Value) -> Result<Value, Status> {
     let key = place.key();
-    let mut intent = intent.clone();
-    let (api_version, kind) = (intent["apiVersion"].as_str(), intent["kind"].as_str());
-    let (Some(api_version), Some(kind)) = (api_version, kind) else {
-        return Err(Status::bad_request("invalid object type: /, Kind="));
-    };
-    if api_version != key.kind.api_version() || kind != key.kind.kind {
-        return Err(Status::bad_request(format!("invalid object type: {api_version}, Kind={kind}")));
-    }
-    if !intent["metadata"].is_object() {
-        intent["metadata"] = Value::Object(serde_json::Map::new());
-    }
-    if !intent["metadata"]["managedFields"].is_null() {
-        return Err(Status::bad_request("metadata.managedFields must be nil"));
-    }
-    let name = object::name(&intent);
+    let name = object::name(intent);
     if !["", key.name.as_str()].contains(&name) {
         return Err(misnamed(name, &key.name));
     }
-    let unknown = shape::unknown_fields(key.kind, &intent);
-    if let Some(first) = unknown.first() {
-        let named =
-            format!("{}/{name}; {}, Kind={}", object::namespace(&intent), key.kind.api_version(), key.kind.kind);
-        let message = format!("failed to create typed patch object ({named}): .{first}: field not declared in schema");
-        return Err(Status::internal(message));
-    }
     if place.namespace.is_some() {
-        check_namespace(&key.namespace, &intent)?;
-        intent["metadata"]["namespace"] = key.namespace.as_str().into();
+        check_namespace(&key.namespace, intent)?;
+    }
+    let mut intent = intent.clone();
+    if !intent["metadata"].is_object() {
+        intent["metadata"] = Value::Object(serde_json::Map::new());
     }
     intent["metadata"]["name"] = key.name.as_str().into();
-    let version = object::resource_version(&intent);
-    if !version.is_empty() && before.is_none_or(|before| version != object::resource_version(before)) {
-        return Err(stale(&key));
-    }
-    take_metadata(&mut intent, "resourceVersion");
     Ok(intent)
-}
-
-/// `managedFields: []` and `[{}]` take the owners out.
-fn disowns(object: &Value) -> bool {
-    let owners = object["metadata"]["managedFields"].as_array();
-    owners.is_some_and(|owners| owners.iter().all(|owner| owner.as_object().is_some_and(serde_json::Map::is_empty)))
 }
 
 fn take_metadata(object: &mut Value, name: &str) {
@@ -409,10 +333,4 @@ fn misnamed(name: &str, expected: &str) -> Status {
 fn stale(key: &Key) -> Status {
     let why = "the object has been modified; please apply your changes to the latest version and try again";
     Status::conflict(key.kind, &key.name, why)
-}
-
-/// The key under which Kubernetes would store the object, which it shows in one error.
-fn storage_key(key: &Key) -> String {
-    let namespace = if key.kind.namespaced { format!("{}/", key.namespace) } else { String::new() };
-    format!("/registry/{}/{namespace}{}", key.kind.plural, key.name)
 }

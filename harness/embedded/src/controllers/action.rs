@@ -30,6 +30,14 @@ pub(crate) enum Action {
     WakeAt(Timestamp),
 }
 
+impl Action {
+    /// Deletes this very object, as its kind is deleted by default.
+    pub(crate) fn delete(kind: &'static Kind, object: &Value) -> Self {
+        let (key, uid) = (Key::of(kind, object), object::uid(object).to_owned());
+        Self::Delete { key, uid, propagation: None, done: None }
+    }
+}
+
 /// An event to record once something has happened.
 #[derive(Debug, Clone)]
 pub(crate) struct Note {

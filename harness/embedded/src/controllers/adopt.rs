@@ -28,7 +28,7 @@ pub(crate) fn family(
 ) -> Family {
     let mut family = Family::default();
     for child in candidates {
-        let matches = facts::selects(&owner["spec"]["selector"], facts::labels(child));
+        let matches = object::selects(&owner["spec"]["selector"], facts::labels(child));
         let owned = facts::is_controlled_by(child, owner);
         if owned && matches {
             family.children.push(Arc::clone(child));

@@ -29,7 +29,7 @@ pub(crate) struct View {
 pub(crate) fn view(store: &Store, key: &Key) -> Option<View> {
     let budget = store.get(key)?;
     let (mut pods, _) = store.list(&POD, Some(&key.namespace));
-    pods.retain(|pod| facts::selects(&budget["spec"]["selector"], facts::labels(pod)));
+    pods.retain(|pod| object::selects(&budget["spec"]["selector"], facts::labels(pod)));
     let roots = pods.iter().filter_map(|pod| root_of(store, &key.namespace, pod));
     let scales: BTreeMap<String, i64> =
         roots.map(|root| (object::uid(&root).to_owned(), facts::replicas(&root))).collect();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::facts;
 use super::{DeleteOptions, Deleted, Propagation};
-use crate::kinds::{CLAIM, Kind, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT, VOLUME};
+use crate::kinds::{CLAIM, Kind, NAMESPACE, POD, SERVICE, SERVICE_ACCOUNT};
 use crate::object::{self, Key};
 use crate::status::Status;
 use crate::store::Store;
@@ -15,7 +15,7 @@ pub(crate) const FOREGROUND: &str = "foregroundDeletion";
 /// The finalizer that makes an owner let go of its dependents.
 pub(crate) const ORPHAN: &str = "orphan";
 /// Kinds whose deletion answers with the object, even when it is gone.
-const ANSWER_WITH_OBJECT: [&Kind; 5] = [&POD, &SERVICE, &CLAIM, &VOLUME, &SERVICE_ACCOUNT];
+const ANSWER_WITH_OBJECT: [&Kind; 4] = [&POD, &SERVICE, &CLAIM, &SERVICE_ACCOUNT];
 
 /// What a request to delete does to an object.
 #[derive(Debug, Clone, PartialEq)]

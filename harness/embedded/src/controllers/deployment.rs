@@ -256,13 +256,7 @@ impl<'a> Rollout<'a> {
                 && facts::int(&set["status"]["replicas"]) == 0
                 && facts::int(&set["metadata"]["generation"]) <= facts::int(&set["status"]["observedGeneration"])
         };
-        let delete = |set: &&Arc<Value>| Action::Delete {
-            key: Key::of(&REPLICA_SET, set),
-            uid: object::uid(set).to_owned(),
-            propagation: None,
-            done: None,
-        };
-        history[..surplus].iter().filter(at_rest).map(delete).collect()
+        history[..surplus].iter().filter(at_rest).map(|set| Action::delete(&REPLICA_SET, set)).collect()
     }
 
     fn create(&self, view: &View) -> Vec<Action> {

@@ -11,7 +11,7 @@ use super::{budget, claims, deployment, endpoints, facts, garbage, namespace, re
 use crate::events;
 use crate::kinds::{
     self, CLAIM, CONTROLLER_REVISION, DEPLOYMENT, DISRUPTION_BUDGET, ENDPOINT_SLICE, ENDPOINTS, EVENT, Kind, NAMESPACE,
-    NODE, POD, REPLICA_SET, SERVICE, STATEFUL_SET, VOLUME,
+    NODE, POD, REPLICA_SET, SERVICE, STATEFUL_SET,
 };
 use crate::object::{self, Key};
 use crate::store::{Change, Store, Verb};
@@ -156,13 +156,13 @@ impl Controllers {
         let (store, key) = (&self.store, &look.key);
         match look.controller {
             Controller::Schedule => schedule::view(store, key).map(|view| schedule::reconcile(&view, now)),
-            Controller::Claims => Some(claims::reconcile(&claims::view(store, key), now)),
-            Controller::Garbage => garbage::view(store, key).map(|view| garbage::reconcile(&view, now)),
-            Controller::Namespace => namespace::view(store, key).map(|view| namespace::reconcile(&view, now)),
+            Controller::Claims => store.get(key).map(|claim| claims::reconcile(&claim)),
+            Controller::Garbage => garbage::view(store, key).map(|view| garbage::reconcile(&view)),
+            Controller::Namespace => namespace::view(store, key).map(|view| namespace::reconcile(&view)),
             Controller::ReplicaSet => replica_set::view(store, key).map(|view| replica_set::reconcile(&view, now)),
             Controller::StatefulSet => stateful_set::view(store, key).map(|view| stateful_set::reconcile(&view, now)),
             Controller::Deployment => deployment::view(store, key).map(|view| deployment::reconcile(&view, now)),
-            Controller::Endpoints => Some(endpoints::reconcile(&endpoints::view(store, key), now)),
+            Controller::Endpoints => endpoints::view(store, key).map(|view| endpoints::reconcile(&view)),
             Controller::Budget => budget::view(store, key).map(|view| budget::reconcile(&view, now)),
         }
         .unwrap_or_default()
@@ -207,10 +207,6 @@ impl Controllers {
             self.enqueue(Controller::Budget, key);
         } else if kind == &CLAIM {
             self.enqueue(Controller::Claims, key);
-        } else if kind == &VOLUME {
-            let claim = &object["spec"]["claimRef"];
-            let text = |field: &str| claim[field].as_str().unwrap_or_default();
-            self.enqueue(Controller::Claims, Key::new(&CLAIM, text("namespace"), text("name")));
         } else if kind == &NODE && change.verb == Verb::Added {
             for pod in self.store.list(&POD, None).0 {
                 self.enqueue_if(Controller::Schedule, &Key::of(&POD, &pod), schedule::is_waiting(&pod));
@@ -260,7 +256,7 @@ impl Controllers {
                     Some(_) => {}
                     None => {
                         for parent in self.store.list(kind, Some(object::namespace(child))).0 {
-                            let matches = facts::selects(&parent["spec"]["selector"], facts::labels(state));
+                            let matches = object::selects(&parent["spec"]["selector"], facts::labels(state));
                             self.enqueue_if(*controller, &Key::of(kind, &parent), matches);
                         }
                     }

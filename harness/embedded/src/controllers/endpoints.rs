@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::action::Action;
 use super::facts;
@@ -20,10 +19,8 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// What a look at a Service sees.
 pub(crate) struct View {
-    /// Where the Service stands, or stood.
-    pub(crate) key: Key,
-    /// The Service, `None` where it is gone.
-    pub(crate) service: Option<Arc<Value>>,
+    /// The Service.
+    pub(crate) service: Arc<Value>,
     /// The pods it selects.
     pub(crate) pods: Vec<Arc<Value>>,
     /// Its slices.
@@ -32,65 +29,40 @@ pub(crate) struct View {
     pub(crate) endpoints: Option<Arc<Value>>,
 }
 
-/// Reads the view.
-pub(crate) fn view(store: &Store, key: &Key) -> View {
-    let service = store.get(key);
-    let selector = service.as_ref().map_or(Value::Null, |service| service["spec"]["selector"].clone());
+/// Reads the view; `None` where the Service is gone.
+pub(crate) fn view(store: &Store, key: &Key) -> Option<View> {
+    let service = store.get(key)?;
+    let selector = &service["spec"]["selector"];
     let (mut pods, _) = store.list(&POD, Some(&key.namespace));
-    pods.retain(|pod| selects(&selector, pod));
+    pods.retain(|pod| selects(selector, pod));
     let (mut slices, _) = store.list(&ENDPOINT_SLICE, Some(&key.namespace));
     slices.retain(|slice| {
         let labels = facts::labels(slice);
         labels[SERVICE_NAME] == key.name.as_str() && labels[SLICE_MANAGER.0] == SLICE_MANAGER.1
     });
     let endpoints = store.get(&Key::new(&ENDPOINTS, &key.namespace, &key.name));
-    View { key: key.clone(), service, pods, slices, endpoints }
+    Some(View { service, pods, slices, endpoints })
 }
 
 /// Whether a Service with this selector selects the pod; one without a selector selects nothing.
 pub(crate) fn selects(selector: &Value, pod: &Value) -> bool {
-    selector.as_object().is_some_and(|selector| !selector.is_empty()) && facts::has_labels(selector, facts::labels(pod))
+    selector.as_object().is_some_and(|selector| !selector.is_empty())
+        && object::has_labels(selector, facts::labels(pod))
 }
 
 /// Brings slices and Endpoints up to date. A Service without a selector keeps what others made for it.
 #[must_use]
-pub(crate) fn reconcile(view: &View, _now: Timestamp) -> Vec<Action> {
-    let Some(service) = &view.service else {
-        // Slices have the Service as their owner; Endpoints go by name.
-        return view.endpoints.iter().filter(|ours| is_ours(ours)).map(|gone| delete(&ENDPOINTS, gone)).collect();
-    };
+pub(crate) fn reconcile(view: &View) -> Vec<Action> {
+    let service = &view.service;
     let has_selector = service["spec"]["selector"].as_object().is_some_and(|selector| !selector.is_empty());
-    if !has_selector || object::is_terminating(service) || service["spec"]["type"] == "ExternalName" {
+    if !has_selector || object::is_terminating(service) {
         return Vec::new();
     }
-    let mut actions = slice_actions(service, view);
-    actions.extend(endpoints_action(service, view));
+    let groups = groups(view);
+    let endpoints = endpoints_action(view, &groups);
+    let mut actions = slice_actions(view, groups);
+    actions.extend(endpoints);
     actions
-}
-
-fn is_ours(endpoints: &Value) -> bool {
-    facts::labels(endpoints)[MANAGER.0] == MANAGER.1
-}
-
-fn delete(kind: &'static crate::kinds::Kind, object: &Value) -> Action {
-    let (key, uid) = (Key::of(kind, object), object::uid(object).to_owned());
-    Action::Delete { key, uid, propagation: None, done: None }
-}
-
-/// The state of an address, as a slice shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Readiness {
-    ready: bool,
-    serving: bool,
-    terminating: bool,
-}
-
-impl Readiness {
-    fn of(service: &Value, pod: &Value) -> Self {
-        let (serving, terminating) = (facts::is_ready(pod), object::is_terminating(pod));
-        let ready = service["spec"]["publishNotReadyAddresses"] == true || (serving && !terminating);
-        Self { ready, serving, terminating }
-    }
 }
 
 /// Pods that have an address and have not ended, by name.
@@ -119,31 +91,25 @@ fn container_port(pod: &Value, name: &str, protocol: &str) -> Option<i64> {
     ports.find(matches)?["containerPort"].as_i64()
 }
 
-fn target(pod: &Value) -> Value {
-    json!({"kind": "Pod", "namespace": object::namespace(pod), "name": object::name(pod), "uid": object::uid(pod)})
-}
-
-/// The host name under a headless Service, where the pod has one there.
-fn hostname<'a>(service: &Value, pod: &'a Value) -> Option<&'a str> {
-    let under = pod["spec"]["subdomain"] == object::name(service);
-    pod["spec"]["hostname"].as_str().filter(|_| under)
-}
-
-fn with_place(mut endpoint: Value, service: &Value, pod: &Value) -> Value {
-    endpoint["targetRef"] = target(pod);
+fn endpoint(service: &Value, pod: &Value) -> Value {
+    let (serving, terminating) = (facts::is_ready(pod), object::is_terminating(pod));
+    let ready = service["spec"]["publishNotReadyAddresses"] == true || (serving && !terminating);
+    let target =
+        json!({"kind": "Pod", "namespace": object::namespace(pod), "name": object::name(pod), "uid": object::uid(pod)});
+    let mut endpoint = json!({
+        "addresses": [pod["status"]["podIP"]], "targetRef": target,
+        "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
+    });
     if let Some(node) = pod["spec"]["nodeName"].as_str() {
         endpoint["nodeName"] = node.into();
     }
-    if let Some(hostname) = hostname(service, pod) {
+    // The host name under a headless Service, where the pod has one there.
+    if let Some(hostname) = pod["spec"]["hostname"].as_str()
+        && pod["spec"]["subdomain"] == object::name(service)
+    {
         endpoint["hostname"] = hostname.into();
     }
     endpoint
-}
-
-fn endpoint(service: &Value, pod: &Value) -> Value {
-    let Readiness { ready, serving, terminating } = Readiness::of(service, pod);
-    let conditions = json!({"ready": ready, "serving": serving, "terminating": terminating});
-    with_place(json!({"addresses": [pod["status"]["podIP"]], "conditions": conditions}), service, pod)
 }
 
 fn label_all(service: &Value, manager: (&str, &str)) -> Value {
@@ -155,20 +121,21 @@ fn label_all(service: &Value, manager: (&str, &str)) -> Value {
     labels.into()
 }
 
-/// One slice for each set of ports; pods without the named port stand in one without ports.
-/// A Service without any keeps one slice with null lists.
-fn slice_actions(service: &Arc<Value>, view: &View) -> Vec<Action> {
+/// Endpoints by their ports; pods without the named port stand under null. A Service without
+/// any has one group of null lists.
+fn groups(view: &View) -> Vec<(Value, Vec<Value>)> {
     let mut groups: BTreeMap<String, (Value, Vec<Value>)> = BTreeMap::new();
     for pod in backends(view) {
-        let ports = ports_on(service, pod);
-        let ports = if ports.is_empty() { Value::Null } else { ports.into() };
+        let ports = or_null(ports_on(&view.service, pod));
         let group = groups.entry(ports.to_string()).or_insert_with(|| (ports, Vec::new()));
-        group.1.push(endpoint(service, pod));
+        group.1.push(endpoint(&view.service, pod));
     }
-    let mut groups: Vec<(Value, Vec<Value>)> = groups.into_values().collect();
-    if groups.is_empty() {
-        groups.push((Value::Null, Vec::new()));
-    }
+    if groups.is_empty() { vec![(Value::Null, Vec::new())] } else { groups.into_values().collect() }
+}
+
+/// One slice for each group.
+fn slice_actions(view: &View, groups: Vec<(Value, Vec<Value>)>) -> Vec<Action> {
+    let service = &view.service;
     let mut free: Vec<&Arc<Value>> = view.slices.iter().collect();
     let mut actions = Vec::new();
     let mut unplaced = Vec::new();
@@ -184,7 +151,7 @@ fn slice_actions(service: &Arc<Value>, view: &View) -> Vec<Action> {
             None => actions.push(new_slice(service, &ports, endpoints)),
         }
     }
-    actions.extend(free.into_iter().map(|slice| delete(&ENDPOINT_SLICE, slice)));
+    actions.extend(free.into_iter().map(|slice| Action::delete(&ENDPOINT_SLICE, slice)));
     actions
 }
 
@@ -222,61 +189,51 @@ fn refill(slice: &Value, service: &Value, ports: Value, mut endpoints: Vec<Value
     (changed != *slice).then_some(Action::Replace { kind: &ENDPOINT_SLICE, object: changed, done: None })
 }
 
-fn endpoints_action(service: &Value, view: &View) -> Option<Action> {
-    let subsets = subsets(service, view);
-    let labels = label_all(service, MANAGER);
-    let Some(before) = view.endpoints.as_ref() else {
-        let mut endpoints = json!({
-            "metadata": {"name": view.key.name, "namespace": view.key.namespace, "labels": labels},
-        });
-        if !subsets.is_empty() {
-            endpoints["subsets"] = subsets.into();
-        }
-        return Some(Action::Create { kind: &ENDPOINTS, object: endpoints, done: None, failed: None });
-    };
-    let mut changed = Value::clone(before);
-    changed["metadata"]["labels"] = labels;
+/// The older form of the same, which older kubectl reads: it goes with its Service.
+fn endpoints_action(view: &View, groups: &[(Value, Vec<Value>)]) -> Option<Action> {
+    let service = &view.service;
+    let fresh = json!({
+        "metadata": {
+            "name": object::name(service), "namespace": object::namespace(service),
+            "ownerReferences": [facts::controller_reference(&SERVICE, service)],
+        },
+    });
+    let mut changed = view.endpoints.as_deref().cloned().unwrap_or(fresh);
+    changed["metadata"]["labels"] = label_all(service, MANAGER);
+    let subsets: Vec<Value> = groups.iter().filter_map(|(ports, endpoints)| subset(ports, endpoints)).collect();
     if subsets.is_empty() {
         changed.as_object_mut().map(|fields| fields.remove("subsets"));
     } else {
         changed["subsets"] = subsets.into();
     }
-    (changed != **before).then_some(Action::Replace { kind: &ENDPOINTS, object: changed, done: None })
-}
-
-/// Addresses by their ports, sorted by address; terminating pods are left out unless all are published.
-fn subsets(service: &Value, view: &View) -> Vec<Value> {
-    let publish_all = service["spec"]["publishNotReadyAddresses"] == true;
-    let no_ports = service["spec"]["ports"].as_array().is_none_or(Vec::is_empty);
-    let mut groups: BTreeMap<String, Subset> = BTreeMap::new();
-    for pod in backends(view).filter(|pod| publish_all || !object::is_terminating(pod)) {
-        let ports = ports_on(service, pod);
-        if ports.is_empty() && !no_ports {
-            continue;
-        }
-        let group = groups.entry(Value::from(ports.clone()).to_string()).or_default();
-        group.ports = ports;
-        let list = if Readiness::of(service, pod).ready { &mut group.ready } else { &mut group.not_ready };
-        list.push(with_place(json!({"ip": pod["status"]["podIP"]}), service, pod));
+    match &view.endpoints {
+        None => Some(Action::Create { kind: &ENDPOINTS, object: changed, done: None, failed: None }),
+        Some(before) if **before == changed => None,
+        Some(_) => Some(Action::Replace { kind: &ENDPOINTS, object: changed, done: None }),
     }
-    groups.into_values().map(Subset::into_value).collect()
 }
 
-/// Addresses with the same ports.
-#[derive(Default)]
-struct Subset {
-    ports: Vec<Value>,
-    ready: Vec<Value>,
-    not_ready: Vec<Value>,
-}
-
-impl Subset {
-    fn into_value(mut self) -> Value {
-        for list in [&mut self.ready, &mut self.not_ready] {
-            list.sort_by_key(|address| address["ip"].as_str().unwrap_or_default().to_owned());
-        }
-        let lists = [("addresses", self.ready), ("notReadyAddresses", self.not_ready), ("ports", self.ports)];
-        let shown = lists.into_iter().filter(|(_, list)| !list.is_empty());
-        Value::Object(shown.map(|(field, list)| (field.to_owned(), list.into())).collect())
+/// Addresses with the same ports, in order; those that only end are left out.
+fn subset(ports: &Value, endpoints: &[Value]) -> Option<Value> {
+    let addresses = |is_ready: bool| {
+        let wanted = endpoints.iter().filter(|endpoint| {
+            let conditions = &endpoint["conditions"];
+            conditions["ready"] == is_ready && (is_ready || conditions["terminating"] == false)
+        });
+        let mut addresses: Vec<Value> = wanted
+            .map(|endpoint| {
+                json!({"ip": endpoint["addresses"][0], "nodeName": endpoint["nodeName"], "targetRef": endpoint["targetRef"]})
+            })
+            .collect();
+        addresses.sort_by_key(|address| address["ip"].as_str().unwrap_or_default().to_owned());
+        addresses
+    };
+    let lists = [("addresses", addresses(true)), ("notReadyAddresses", addresses(false))];
+    let shown = lists.into_iter().filter(|(_, list)| !list.is_empty());
+    let mut subset: Map<String, Value> = shown.map(|(field, list)| (field.to_owned(), list.into())).collect();
+    if subset.is_empty() || ports.is_null() {
+        return None;
     }
+    subset.insert("ports".to_owned(), ports.clone());
+    Some(subset.into())
 }

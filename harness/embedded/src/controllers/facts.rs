@@ -51,32 +51,6 @@ pub(crate) fn share(value: &Value, whole: i64, round: Round) -> i64 {
     }
 }
 
-/// Whether every wanted label stands in `labels` with the wanted value.
-pub(crate) fn has_labels(wanted: &Value, labels: &Value) -> bool {
-    wanted.as_object().is_none_or(|wanted| wanted.iter().all(|(key, value)| labels[key.as_str()] == *value))
-}
-
-/// Whether a `LabelSelector` selects these labels; an absent one selects nothing.
-pub(crate) fn selects(selector: &Value, labels: &Value) -> bool {
-    let Some(selector) = selector.as_object() else { return false };
-    let none = Vec::new();
-    let expressions = selector.get("matchExpressions").and_then(Value::as_array).unwrap_or(&none);
-    has_labels(selector.get("matchLabels").unwrap_or(&Value::Null), labels)
-        && expressions.iter().all(|expression| meets(expression, labels))
-}
-
-fn meets(expression: &Value, labels: &Value) -> bool {
-    let label = expression["key"].as_str().and_then(|key| labels.get(key));
-    let listed = || expression["values"].as_array().zip(label).is_some_and(|(values, label)| values.contains(label));
-    match expression["operator"].as_str() {
-        Some("In") => listed(),
-        Some("NotIn") => !listed(),
-        Some("Exists") => label.is_some(),
-        Some("DoesNotExist") => label.is_none(),
-        _ => false,
-    }
-}
-
 /// `metadata.labels`, or null.
 pub(crate) fn labels(object: &Value) -> &Value {
     &object["metadata"]["labels"]
@@ -196,27 +170,6 @@ mod tests {
         check(json!("0%"), 3, 0, 0);
         check(json!("25%"), 0, 0, 0);
         check(Value::Null, 3, 0, 0);
-    }
-
-    #[test]
-    fn selectors_select() {
-        let check = |selector: Value, labels: Value, expect: bool| {
-            assert_eq!(selects(&selector, &labels), expect, "{selector} on {labels}");
-        };
-        check(Value::Null, json!({"a": "1"}), false);
-        check(json!({}), json!({"a": "1"}), true);
-        check(json!({"matchLabels": {"a": "1"}}), json!({"a": "1", "b": "2"}), true);
-        check(json!({"matchLabels": {"a": "1"}}), json!({"a": "2"}), false);
-        check(json!({"matchLabels": {"a": "1"}}), Value::Null, false);
-        let one = |operator: &str, values: Value| json!({"matchExpressions": [{"key": "a", "operator": operator, "values": values}]});
-        check(one("In", json!(["1", "2"])), json!({"a": "2"}), true);
-        check(one("In", json!(["1"])), json!({}), false);
-        check(one("NotIn", json!(["1"])), json!({"a": "2"}), true);
-        check(one("NotIn", json!(["1"])), json!({}), true);
-        check(one("NotIn", json!(["1"])), json!({"a": "1"}), false);
-        check(one("Exists", Value::Null), json!({"a": "1"}), true);
-        check(one("DoesNotExist", Value::Null), json!({"a": "1"}), false);
-        check(one("Near", Value::Null), json!({"a": "1"}), false);
     }
 
     #[test]

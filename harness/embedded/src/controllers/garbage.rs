@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use super::action::Action;
@@ -79,7 +78,7 @@ pub(crate) fn waits(object: &Value) -> bool {
 
 /// The next step for an object whose owners, dependents or deletion changed.
 #[must_use]
-pub(crate) fn reconcile(view: &View, _now: Timestamp) -> Vec<Action> {
+pub(crate) fn reconcile(view: &View) -> Vec<Action> {
     let object = &view.object;
     if object::is_terminating(object) {
         return if facts::has_finalizer(object, ORPHAN) { let_dependents_go(view) } else { end_foreground(view) };

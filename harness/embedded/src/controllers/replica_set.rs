@@ -68,7 +68,7 @@ fn write_status(set: &Value, active: &[Arc<Value>], ending: usize, enough: bool,
     let min_ready = facts::int(&set["spec"]["minReadySeconds"]);
     let wanted_labels = &set["spec"]["template"]["metadata"]["labels"];
     let ready: Vec<_> = active.iter().filter_map(|pod| facts::available_at(pod, min_ready)).collect();
-    let labeled = active.iter().filter(|pod| facts::has_labels(wanted_labels, facts::labels(pod)));
+    let labeled = active.iter().filter(|pod| object::has_labels(wanted_labels, facts::labels(pod)));
     let mut status = Value::Object(facts::counts(
         3,
         &[

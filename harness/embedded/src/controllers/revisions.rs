@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::action::Action;
 use super::facts;
 use crate::kinds::{CONTROLLER_REVISION, STATEFUL_SET};
-use crate::object::{self, Key};
+use crate::object;
 
 const HASH: &str = "controller.kubernetes.io/hash";
 
@@ -34,12 +34,8 @@ impl Revisions {
         let newest = all.last().map_or(0, |revision| number(revision));
         let Some(update) = all.iter().rfind(|revision| revision["data"] == data) else {
             let revision = new_revision(set, taken, data, newest + 1);
-            return Err(Box::new(Action::Create {
-                kind: &CONTROLLER_REVISION,
-                object: revision,
-                done: None,
-                failed: None,
-            }));
+            let kind = &CONTROLLER_REVISION;
+            return Err(Box::new(Action::Create { kind, object: revision, done: None, failed: None }));
         };
         if number(update) < newest {
             let mut renumbered = Value::clone(update);
@@ -63,13 +59,7 @@ impl Revisions {
         };
         let history: Vec<_> = self.all.iter().filter(|revision| !in_use(revision)).collect();
         let surplus = history.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
-        let delete = |revision: &&Arc<Value>| Action::Delete {
-            key: Key::of(&CONTROLLER_REVISION, revision),
-            uid: object::uid(revision).to_owned(),
-            propagation: None,
-            done: None,
-        };
-        history[..surplus].iter().map(delete).collect()
+        history[..surplus].iter().map(|revision| Action::delete(&CONTROLLER_REVISION, revision)).collect()
     }
 }
 

@@ -92,8 +92,7 @@ impl<'a> Look<'a> {
 
     fn decide(&self) -> Vec<Action> {
         let decision = if object::is_terminating(self.set) { Decision::default() } else { self.about_pods() };
-        let mut actions = self.own_claims();
-        actions.extend(decision.actions);
+        let mut actions = decision.actions;
         let status = self.status(decision.lost.as_deref());
         if status != self.set["status"] {
             let mut changed = Value::clone(self.set);
@@ -286,41 +285,6 @@ impl<'a> Look<'a> {
             }
         }
         claim
-    }
-
-    /// Makes claims go with the set, or with a pod that is scaled away, where the retention policy says so.
-    fn own_claims(&self) -> Vec<Action> {
-        if object::is_terminating(self.set) {
-            return Vec::new();
-        }
-        let claims = self.pods.iter().flat_map(|pod| self.claims_of(pod).map(move |claim| (pod, claim)));
-        claims.filter_map(|(pod, claim)| self.own_claim(pod, claim)).collect()
-    }
-
-    fn claims_of(&self, pod: &Value) -> impl Iterator<Item = &Arc<Value>> {
-        let names: Vec<String> = self
-            .claim_templates()
-            .iter()
-            .map(|template| format!("{}-{}", object::name(template), object::name(pod)))
-            .collect();
-        self.view.claims.iter().filter(move |claim| names.iter().any(|name| name == object::name(claim)))
-    }
-
-    fn own_claim(&self, pod: &Value, claim: &Value) -> Option<Action> {
-        let policy = &self.set["spec"]["persistentVolumeClaimRetentionPolicy"];
-        let surplus = ordinal(self.set, pod).is_some_and(|ordinal| !self.wanted().contains(&ordinal));
-        let owner = if surplus && policy["whenScaled"] == "Delete" {
-            Some(facts::controller_reference(&POD, pod))
-        } else {
-            (policy["whenDeleted"] == "Delete").then(|| facts::controller_reference(&STATEFUL_SET, self.set))
-        };
-        let mut owned = adopt::released(&adopt::released(claim, self.set), pod);
-        if let Some(owner) = owner {
-            let mut references = facts::owners(&owned).to_vec();
-            references.push(owner);
-            owned["metadata"]["ownerReferences"] = references.into();
-        }
-        (owned != *claim).then_some(Action::Replace { kind: &CLAIM, object: owned, done: None })
     }
 
     /// Below the partition a pod keeps the current revision, everywhere else it gets the one of the update.

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::net::{
@@ -87,18 +87,11 @@ impl Channel {
         let bytes = serde_json::to_vec(message)?;
         loop {
             self.socket.writable().await?;
-            let sent = self.socket.try_io(Interest::WRITABLE, || {
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                let mut control = SendAncillaryBuffer::new(&mut space);
-                let borrowed = descriptor.map(|descriptor| [descriptor.as_fd()]);
-                if let Some(borrowed) = &borrowed {
-                    control.push(SendAncillaryMessage::ScmRights(borrowed));
-                }
-                Ok(rustix::net::sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?)
-            });
+            let sent =
+                self.socket.try_io(Interest::WRITABLE, || send_with(&self.socket, &bytes, descriptor.map(AsFd::as_fd)));
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                other => return other.map(|_| ()),
+                other => return other,
             }
         }
     }
@@ -108,21 +101,7 @@ impl Channel {
         let mut bytes = vec![0; MESSAGE_MAX];
         loop {
             self.socket.readable().await?;
-            let received = self.socket.try_io(Interest::READABLE, || {
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                let mut control = RecvAncillaryBuffer::new(&mut space);
-                let message = rustix::net::recvmsg(
-                    &self.socket,
-                    &mut [IoSliceMut::new(&mut bytes)],
-                    &mut control,
-                    RecvFlags::CMSG_CLOEXEC,
-                )?;
-                let descriptor = control.drain().find_map(|message| match message {
-                    RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-                    _ => None,
-                });
-                Ok((message.bytes, descriptor))
-            });
+            let received = self.socket.try_io(Interest::READABLE, || receive_with(&self.socket, &mut bytes));
             match received {
                 Ok((0, _)) => return Ok(None),
                 Ok((length, descriptor)) => return Ok(Some((serde_json::from_slice(&bytes[..length])?, descriptor))),
@@ -132,6 +111,31 @@ impl Channel {
             }
         }
     }
+}
+
+/// Sends a message, and a descriptor along with it.
+pub(crate) fn send_with(socket: impl AsFd, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives a message: its length, and the descriptor that came along.
+pub(crate) fn receive_with(socket: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let buffers = &mut [IoSliceMut::new(bytes)];
+    let message = rustix::net::recvmsg(socket, buffers, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let descriptor = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((message.bytes, descriptor))
 }
 
 /// The portal as the cluster sees it. Clones share it.

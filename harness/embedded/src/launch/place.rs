@@ -12,6 +12,13 @@ use super::{LaunchError, Running};
 /// Longest name: it becomes part of socket and context names.
 const NAME_MAX: usize = 40;
 
+/// Whether a cluster can have this name: up to 40 lower-case letters, digits and `-`.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let good = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+    !name.is_empty() && name.len() <= NAME_MAX && name.chars().all(good) && !name.starts_with('-')
+}
+
 /// The files of one cluster.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -28,8 +35,7 @@ pub(super) struct Lock {
 impl Place {
     /// The place of a cluster of this name; nothing is made yet.
     pub(super) fn new(name: &str) -> Result<Self, LaunchError> {
-        let good = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
-        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(good) || name.starts_with('-') {
+        if !is_name(name) {
             return Err(LaunchError::new(format!("use `{name}` as the name of a cluster"))
                 .hint(format!("up to {NAME_MAX} lower-case letters, digits and `-`")));
         }
@@ -144,16 +150,6 @@ impl Lock {
     pub(super) fn file(&self) -> &File {
         &self.file
     }
-}
-
-/// Names that have a lock file.
-pub(super) fn names() -> Vec<String> {
-    let Ok(clusters) = clusters_dir() else { return Vec::new() };
-    let files = fs::read_dir(clusters).into_iter().flatten().flatten();
-    let mut names: Vec<String> =
-        files.filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".lock")?.to_owned())).collect();
-    names.sort();
-    names
 }
 
 fn clusters_dir() -> Result<PathBuf, LaunchError> {

@@ -89,14 +89,23 @@ fn in_namespaces(name: &str, script: &str, hint: &str) -> Finding {
 fn disk() -> Finding {
     let name = "disk space".to_owned();
     let home = std::env::var("XDG_STATE_HOME").or_else(|_| std::env::var("HOME")).unwrap_or_else(|_| "/".to_owned());
-    match rustix::fs::statvfs(Path::new(&home)) {
-        Ok(space) => {
+    // What does not exist yet will be made on the file system of its parent.
+    let parents = Path::new(&home).ancestors().map(|place| (place, rustix::fs::statvfs(place)));
+    let mut known = parents.filter(|(_, space)| !matches!(space, Err(rustix::io::Errno::NOENT)));
+    match known.next() {
+        Some((_, Ok(space))) => {
             let free = space.f_bavail.saturating_mul(space.f_frsize);
             let ok = free >= DISK_BYTES_MIN;
             let detail = format!("{} MiB free for {home}", free >> 20);
             let hint = (!ok).then(|| "free at least 1 GiB, or set XDG_STATE_HOME and XDG_CACHE_HOME".to_owned());
             Finding { name, ok, detail, hint }
         }
-        Err(error) => Finding { name, ok: false, detail: format!("{home}: {error}"), hint: None },
+        Some((place, Err(error))) => {
+            Finding { name, ok: false, detail: format!("{}: {error}", place.display()), hint: None }
+        }
+        None => {
+            let hint = Some("set XDG_STATE_HOME to an absolute path".to_owned());
+            Finding { name, ok: false, detail: format!("{home} is no path of this machine"), hint }
+        }
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::container_init::{Spec, hand_over};
 use super::files::remove_tree;
-use super::logs::{self, Log};
+use super::logs::Log;
 use super::prober::Verdict;
 use super::sandbox::Sandbox;
 use super::{Live, Settings};
@@ -71,8 +71,6 @@ pub(super) struct Files {
     pub(super) message: PathBuf,
     /// Its output.
     pub(super) log: Log,
-    /// Whether its output stands in for last words that it did not leave.
-    pub(super) message_from_log: bool,
 }
 
 /// How a run ended.
@@ -113,7 +111,7 @@ impl Run {
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let (report, report_theirs) = UnixStream::pair().map_err(failed)?;
         let mut child = command(settings, sandbox, spec, theirs)?.spawn().map_err(failed)?;
-        hand_over(&report_theirs, &ours).map_err(|error| failed(error.into()))?;
+        hand_over(&report_theirs, &ours).map_err(failed)?;
         drop(report_theirs);
         let mut output = JoinSet::new();
         if let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) {
@@ -191,7 +189,7 @@ impl Run {
             Err(_) => 255,
         };
         remove_tree(&self.files.scratch);
-        Exit { code, out_of_memory: self.exceeded.load(Ordering::Acquire), message: last_words(&self.files, code != 0) }
+        Exit { code, out_of_memory: self.exceeded.load(Ordering::Acquire), message: last_words(&self.files) }
     }
 }
 
@@ -223,10 +221,9 @@ async fn talk(to: UnixStream, report: UnixStream, spec: &Spec) -> std::io::Resul
     Ok(said)
 }
 
-fn last_words(files: &Files, failed: bool) -> String {
+fn last_words(files: &Files) -> String {
     let bytes = std::fs::read(&files.message).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(MESSAGE_MAX)]).into_owned();
-    if text.is_empty() && failed && files.message_from_log { logs::tail(&files.log.path) } else { text }
+    String::from_utf8_lossy(&bytes[..bytes.len().min(MESSAGE_MAX)]).into_owned()
 }
 
 fn new_id() -> String {

@@ -3,8 +3,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -13,14 +12,12 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use rustix::mount::{MountFlags, UnmountFlags};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-};
 use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
 use super::{exit_code, give_up};
+use crate::launch::{receive_with, send_with};
 
 /// Where the old root stands while the new one is furnished.
 const OLD_ROOT: &str = "/.host";
@@ -111,29 +108,17 @@ pub(crate) fn inner() -> ExitCode {
     ExitCode::from(128)
 }
 
-fn take_report() -> rustix::io::Result<UnixStream> {
-    let mut byte = [0];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let buffers = &mut [IoSliceMut::new(&mut byte)];
-    rustix::net::recvmsg(rustix::stdio::stdin(), buffers, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let descriptor = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    descriptor.map(UnixStream::from).ok_or(rustix::io::Errno::BADF)
+fn take_report() -> std::io::Result<UnixStream> {
+    let (_, descriptor) = receive_with(rustix::stdio::stdin(), &mut [0])?;
+    descriptor.map(UnixStream::from).ok_or_else(|| rustix::io::Errno::BADF.into())
 }
 
 /// Starts the other end of [`take_report`].
 ///
 /// # Errors
 /// What sending returned.
-pub(super) fn hand_over(report: &UnixStream, to: &UnixStream) -> rustix::io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [report.as_fd()];
-    control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    rustix::net::sendmsg(to, &[IoSlice::new(b"r")], &mut control, SendFlags::NOSIGNAL).map(|_| ())
+pub(super) fn hand_over(report: &UnixStream, to: &UnixStream) -> std::io::Result<()> {
+    send_with(to, b"r", Some(report.as_fd()))
 }
 
 fn become_command(report: &mut UnixStream) -> Result<std::convert::Infallible, String> {

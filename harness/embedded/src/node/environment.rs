@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use k8s_openapi::ByteString;
 use serde_json::Value;
 
-use super::quantity;
 use super::services::cluster_address;
 use crate::kinds::{self, Kind};
 use crate::object::{self, Key};
@@ -227,9 +226,6 @@ fn value_from(context: &Context<'_>, from: &Value) -> Result<Option<String>, Str
     if let Some(path) = from["fieldRef"]["fieldPath"].as_str() {
         return field(context, path).map(Some).ok_or_else(|| format!("unsupported fieldPath: {path}"));
     }
-    if from["resourceFieldRef"].is_object() {
-        return resource(context.store, context.container, &from["resourceFieldRef"]).map(Some);
-    }
     Err("unsupported source of a variable's value".to_owned())
 }
 
@@ -295,29 +291,6 @@ pub(super) fn field(context: &Context<'_>, path: &str) -> Option<String> {
 fn all_of(map: &Value) -> String {
     let rows = map.as_object().into_iter().flatten();
     rows.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("\n")
-}
-
-/// A limit or request of a container, divided as asked; a limit that it does not set is what
-/// the node has.
-///
-/// # Errors
-/// A sentence where there is no such resource.
-pub(super) fn resource(store: &Store, container: &Value, reference: &Value) -> Result<String, String> {
-    let resource = reference["resource"].as_str().unwrap_or_default();
-    let value = || {
-        let (kind, name) = resource.split_once('.')?;
-        let set = |kind: &str| container["resources"][kind][name].as_str().map(str::to_owned);
-        let value = match kind {
-            "requests" => set("requests").or_else(|| set("limits")).unwrap_or_else(|| "0".to_owned()),
-            "limits" => set("limits").or_else(|| {
-                let (nodes, _) = store.list(&kinds::NODE, None);
-                nodes.first().and_then(|node| node["status"]["allocatable"][name].as_str().map(str::to_owned))
-            })?,
-            _ => return None,
-        };
-        quantity::divided(&value, reference["divisor"].as_str().unwrap_or_default())
-    };
-    value().map(|value| value.to_string()).ok_or_else(|| format!("unsupported container resource: {resource}"))
 }
 
 #[cfg(test)]

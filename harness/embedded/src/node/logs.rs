@@ -1,7 +1,7 @@
 //! Containers' output in CRI log files, one for each run.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -10,17 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Longest piece of a line; what is longer is cut and marked as partial.
 const LINE_MAX: usize = 16 * 1024;
 
-/// How much of the end of a log can become a termination message.
-const MESSAGE_BYTES_MAX: u64 = 2048;
-
-/// How many lines of it.
-const MESSAGE_LINES_MAX: usize = 80;
-
 /// The log of one run of a container. Clones write to the same file.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
     file: Arc<Mutex<File>>,
-    pub(super) path: PathBuf,
 }
 
 impl Log {
@@ -35,7 +28,7 @@ impl Log {
         }
         let path = dir.join(file_name(run));
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        Ok(Self { file: Arc::new(Mutex::new(file)), path })
+        Ok(Self { file: Arc::new(Mutex::new(file)) })
     }
 
     /// Copies a stream into the log until it ends. A full disk loses lines, not the container.
@@ -63,34 +56,6 @@ pub(super) fn find(dir: &Path, previous: bool) -> Option<PathBuf> {
     let newest = runs.pop()?;
     let wanted = if previous { newest.checked_sub(1).filter(|run| runs.contains(run))? } else { newest };
     Some(dir.join(file_name(wanted)))
-}
-
-/// The last lines of a log without their heads: a termination message.
-#[must_use]
-pub(super) fn tail(path: &Path) -> String {
-    let read = || -> io::Result<String> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        // Twice as much, because heads do not count.
-        file.seek(SeekFrom::Start(length.saturating_sub(2 * MESSAGE_BYTES_MAX + 100)))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let text = read().unwrap_or_default();
-    let heads = |line: &str| {
-        let mut words = line.splitn(4, ' ');
-        let complete = words.nth(2)? == "F";
-        let rest = words.next().unwrap_or_default();
-        Some(if complete { format!("{rest}\n") } else { rest.to_owned() })
-    };
-    let lines: Vec<String> = text.lines().filter_map(heads).collect();
-    let all = lines[lines.len().saturating_sub(MESSAGE_LINES_MAX)..].concat();
-    let mut from = all.len().saturating_sub(usize::try_from(MESSAGE_BYTES_MAX).unwrap_or(usize::MAX));
-    while !all.is_char_boundary(from) {
-        from += 1;
-    }
-    all[from..].to_owned()
 }
 
 fn runs(dir: &Path) -> Vec<u32> {
@@ -188,17 +153,5 @@ mod tests {
         assert_eq!(find(dir.path(), false), Some(dir.path().join("3.log")));
         assert_eq!(find(dir.path(), true), Some(dir.path().join("2.log")));
         assert_eq!(runs(dir.path()), [2, 3]);
-    }
-
-    #[test]
-    fn a_message_is_the_text_of_the_last_lines() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("0.log");
-        fs::write(&path, "T stdout F line one\nT stderr F line two\n").unwrap();
-        assert_eq!(tail(&path), "line one\nline two\n");
-        let many: String = (0..1000).map(|number| format!("T stdout F line {number}\n")).collect();
-        fs::write(&path, many).unwrap();
-        let message = tail(&path);
-        assert!(message.ends_with("line 999\n") && message.lines().count() <= MESSAGE_LINES_MAX, "{message}");
     }
 }

@@ -49,8 +49,6 @@ pub(super) struct Probe {
     pub(super) timeout: Duration,
     pub(super) success_threshold: u32,
     pub(super) failure_threshold: u32,
-    /// Grace of the restart it causes, where it differs from the pod's.
-    pub(super) grace: Option<Duration>,
 }
 
 impl Probe {
@@ -73,7 +71,6 @@ impl Probe {
             timeout: seconds("timeoutSeconds", 1).max(Duration::from_secs(1)),
             success_threshold: count("successThreshold", 1),
             failure_threshold: count("failureThreshold", 3),
-            grace: probe["terminationGracePeriodSeconds"].as_u64().map(Duration::from_secs),
         })
     }
 }

@@ -56,8 +56,6 @@ pub(super) enum Stop {
     Deleted,
     /// A probe says that it hangs.
     Unhealthy(ProbeKind),
-    /// The pod was active for longer than it may be.
-    Deadline,
 }
 
 /// Everything that decides.
@@ -73,16 +71,12 @@ pub(super) struct PodState {
     pub(super) set_up: bool,
     pub(super) address: Option<Ipv4Addr>,
     pub(super) deleting: bool,
-    /// Why the pod failed as a whole.
-    pub(super) failed: Option<(&'static str, &'static str)>,
     /// A probe's verdict that was not acted on yet.
     pub(super) unhealthy: Option<ProbeKind>,
     /// Not before this is anything tried again.
     pub(super) retry_at: Option<Instant>,
     /// When the container's state changes to that of backing off, and to which.
     pub(super) backs_off: Option<(Instant, Container)>,
-    /// When the pod has been active for long enough.
-    pub(super) deadline: Option<Instant>,
     /// Whether the end has been shown: the sandbox is gone for good.
     pub(super) torn_down: bool,
 }
@@ -100,8 +94,6 @@ pub(super) enum Action {
     Wait(Option<Instant>),
     /// End the container.
     Stop(Stop),
-    /// Say that the pod is over its deadline.
-    Fail,
     /// Take the sandbox of a finished pod down.
     TearDown,
     /// Remove the pod.
@@ -112,12 +104,10 @@ pub(super) enum Action {
 #[must_use]
 pub(super) fn next(state: &PodState, now: Instant) -> Action {
     if let Container::Running { .. } = state.container {
-        return match (state.deleting, state.failed, state.unhealthy) {
-            (true, _, _) => Action::Stop(Stop::Deleted),
-            (_, Some(_), _) => Action::Stop(Stop::Deadline),
-            (_, _, Some(kind)) => Action::Stop(Stop::Unhealthy(kind)),
-            _ if state.is_over_deadline(now) => Action::Fail,
-            _ => Action::Wait(state.deadline),
+        return match (state.deleting, state.unhealthy) {
+            (true, _) => Action::Stop(Stop::Deleted),
+            (_, Some(kind)) => Action::Stop(Stop::Unhealthy(kind)),
+            _ => Action::Wait(None),
         };
     }
     if state.deleting {
@@ -126,16 +116,12 @@ pub(super) fn next(state: &PodState, now: Instant) -> Action {
     if state.is_finished() {
         return if state.torn_down { Action::Wait(None) } else { Action::TearDown };
     }
-    if state.is_over_deadline(now) {
-        return Action::Fail;
-    }
     if let Some((at, _)) = state.backs_off
         && at <= now
     {
         return Action::ShowBackOff;
     }
-    let wake =
-        [state.backs_off.as_ref().map(|(at, _)| *at), state.retry_at, state.deadline].into_iter().flatten().min();
+    let wake = [state.backs_off.as_ref().map(|(at, _)| *at), state.retry_at].into_iter().flatten().min();
     match state.retry_at {
         Some(at) if at > now => Action::Wait(wake),
         _ if state.set_up => Action::Start,
@@ -154,11 +140,9 @@ impl PodState {
             set_up: false,
             address: None,
             deleting: false,
-            failed: None,
             unhealthy: None,
             retry_at: None,
             backs_off: None,
-            deadline: None,
             torn_down: false,
         }
     }
@@ -175,29 +159,18 @@ impl PodState {
             RestartPolicy::OnFailure => code != 0,
             RestartPolicy::Never => false,
         };
-        by_policy && !self.deleting && self.failed.is_none()
+        by_policy && !self.deleting
     }
 
     /// How the pod ended, where nothing of it will run again.
     pub(super) fn outcome(&self) -> Option<Outcome> {
-        let by_container = match &self.container {
-            Container::Ended(ended) if !self.restarts_after(ended.code) => Some(ended.code == 0),
-            Container::Running { .. } => return self.failed.map(|_| Outcome::Failed),
-            _ => None,
-        };
-        match (self.failed, by_container) {
-            (Some(_), _) | (None, Some(false)) => Some(Outcome::Failed),
-            (None, Some(true)) => Some(Outcome::Succeeded),
-            (None, None) => None,
-        }
+        let Container::Ended(ended) = &self.container else { return None };
+        let outcome = if ended.code == 0 { Outcome::Succeeded } else { Outcome::Failed };
+        (!self.restarts_after(ended.code)).then_some(outcome)
     }
 
     fn is_finished(&self) -> bool {
         self.outcome().is_some()
-    }
-
-    fn is_over_deadline(&self, now: Instant) -> bool {
-        self.failed.is_none() && self.deadline.is_some_and(|deadline| deadline <= now)
     }
 }
 

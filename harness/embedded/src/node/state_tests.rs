@@ -37,9 +37,6 @@ fn a_running_container_is_left_alone_until_something_stands_against_it() {
         |state, _| (run(state), state.unhealthy = Some(ProbeKind::Liveness)).1,
         |_| Action::Stop(Stop::Unhealthy(ProbeKind::Liveness)),
     );
-    check(|state, now| (run(state), state.deadline = Some(now + SECOND)).1, |now| Action::Wait(Some(now + SECOND)));
-    check(|state, now| (run(state), state.deadline = Some(now)).1, |_| Action::Fail);
-    check(|state, _| (run(state), state.failed = Some(("DeadlineExceeded", ""))).1, |_| Action::Stop(Stop::Deadline));
 }
 
 #[test]

@@ -34,10 +34,6 @@ pub(super) fn render(pod: &Value, state: &PodState, facts: &Facts<'_>) -> Value 
         status.insert("podIPs".to_owned(), json!([{"ip": address.to_string()}]));
     }
     status.insert("startTime".to_owned(), format_timestamp(facts.started_at).into());
-    if let Some((reason, message)) = state.failed.filter(|_| state.torn_down) {
-        status.insert("reason".to_owned(), reason.into());
-        status.insert("message".to_owned(), message.into());
-    }
     status.insert("containerStatuses".to_owned(), json!([container_status(pod, state, facts)]));
     Value::Object(status)
 }
@@ -55,7 +51,7 @@ fn phase(state: &PodState) -> &'static str {
 
 fn conditions(pod: &Value, state: &PodState, facts: &Facts<'_>) -> Value {
     let known = pod["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let ready = matches!(state.container, Container::Running { ready: true, .. }) && state.failed.is_none();
+    let ready = matches!(state.container, Container::Running { ready: true, .. });
     let unready = match state.outcome() {
         Some(Outcome::Succeeded) => ("PodCompleted", String::new()),
         Some(Outcome::Failed) => ("PodFailed", String::new()),

@@ -1,4 +1,4 @@
-//! A pod's volumes: ConfigMaps, Secrets and pod fields as files, empty directories, and
+//! A pod's volumes: ConfigMaps and Secrets as files, empty directories, and
 //! claimed directories that outlive pods.
 
 use std::fs;
@@ -6,13 +6,11 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, UnmountFlags};
 use serde_json::Value;
 
 use super::container_init::Mount;
 use super::environment::{self, Context};
 use super::files::{self, Payload};
-use super::quantity;
 use crate::kinds::{self, Kind};
 use crate::object::{self, Key};
 
@@ -33,7 +31,7 @@ pub(super) fn set_up(context: &Context<'_>, dir: &Path, claims: &Path) -> Result
     Ok(())
 }
 
-/// Brings volumes that show ConfigMaps, Secrets or pod fields up to date; what is missing
+/// Brings volumes that show ConfigMaps or Secrets up to date; what is missing
 /// meanwhile leaves the old files.
 pub(super) fn refresh(context: &Context<'_>, dir: &Path) {
     for volume in context.pod["spec"]["volumes"].as_array().into_iter().flatten() {
@@ -49,24 +47,13 @@ pub(super) fn refresh(context: &Context<'_>, dir: &Path) {
 #[must_use]
 pub(super) fn has_changing(pod: &Value) -> bool {
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
-    volumes
-        .into_iter()
-        .any(|volume| !(volume["configMap"].is_null() && volume["secret"].is_null() && volume["projected"].is_null()))
-}
-
-/// Takes down what [`set_up`] mounted; files stay for the caller to remove.
-pub(super) fn tear_down(pod: &Value, dir: &Path) {
-    for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
-        if volume["emptyDir"]["medium"] == "Memory" {
-            let _ = rustix::mount::unmount(super::under(dir, object_name(volume)), UnmountFlags::DETACH);
-        }
-    }
+    volumes.into_iter().any(|volume| !(volume["configMap"].is_null() && volume["secret"].is_null()))
 }
 
 /// What the container mounts: its volume mounts, in the pod's order.
 ///
 /// # Errors
-/// A sentence where a mount names no volume, or a `subPath` leaves its volume.
+/// A sentence where a mount names no volume.
 pub(super) fn mounts(pod: &Value, container: &Value, dir: &Path, claims: &Path) -> Result<Vec<Mount>, String> {
     let volumes = pod["spec"]["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut mounts = Vec::new();
@@ -74,13 +61,10 @@ pub(super) fn mounts(pod: &Value, container: &Value, dir: &Path, claims: &Path) 
         let name = object_name(mount);
         let volume = volumes.iter().find(|volume| object_name(volume) == name);
         let volume = volume.ok_or_else(|| format!("volume \"{name}\" is not one of the pod's"))?;
-        let mut source = match claim(volume) {
+        let source = match claim(volume) {
             Some(claim) => claim_dir(claims, object::namespace(pod), claim),
             None => super::under(dir, name),
         };
-        if let Some(below) = mount["subPath"].as_str().filter(|below| !below.is_empty()) {
-            source = sub_path(&source, below)?;
-        }
         let read_only = mount["readOnly"] == true || volume["persistentVolumeClaim"]["readOnly"] == true;
         let target = mount["mountPath"].as_str().unwrap_or_default();
         mounts.push(Mount { source, target: format!("/{}", target.trim_matches('/')), read_only });
@@ -91,23 +75,6 @@ pub(super) fn mounts(pod: &Value, container: &Value, dir: &Path, claims: &Path) 
 /// Removes the files of a claim that is gone.
 pub(super) fn remove_claim(claims: &Path, claim: &Value) {
     files::remove_tree(&claim_dir(claims, object::namespace(claim), object::name(claim)));
-}
-
-/// A path below a volume; made as a directory where it does not exist.
-fn sub_path(volume: &Path, below: &str) -> Result<PathBuf, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("failed to prepare subPath \"{below}\": {error}");
-    let inside = Path::new(below).components().all(|part| matches!(part, std::path::Component::Normal(_)));
-    if !inside {
-        return Err(failed(&"it must stay inside the volume"));
-    }
-    let path = volume.join(below);
-    if !path.exists() {
-        fs::create_dir_all(&path).map_err(|error| failed(&error))?;
-    }
-    // What is mounted is the file itself, so links are followed here, and must stay inside.
-    let real = path.canonicalize().map_err(|error| failed(&error))?;
-    let root = volume.canonicalize().map_err(|error| failed(&error))?;
-    if real.starts_with(root) { Ok(real) } else { Err(failed(&"it leads out of the volume")) }
 }
 
 fn object_name(value: &Value) -> &str {
@@ -127,7 +94,7 @@ fn one(context: &Context<'_>, volume: &Value, dir: &Path, claims: &Path) -> Resu
         return files::show(dir, &payload, &stamp()).map(|_| ()).map_err(|error| error.to_string());
     }
     if !volume["emptyDir"].is_null() {
-        return empty(volume, dir).map_err(|error| error.to_string());
+        return if dir.exists() { Ok(()) } else { open_dir(dir).map_err(|error| error.to_string()) };
     }
     if let Some(name) = claim(volume) {
         let namespace = object::namespace(context.pod);
@@ -145,49 +112,18 @@ fn open_dir(dir: &Path) -> io::Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o777))
 }
 
-fn empty(volume: &Value, dir: &Path) -> io::Result<()> {
-    if dir.exists() {
-        return Ok(());
-    }
-    open_dir(dir)?;
-    if volume["emptyDir"]["medium"] != "Memory" {
-        return Ok(());
-    }
-    let limit = volume["emptyDir"]["sizeLimit"].as_str().and_then(quantity::bytes);
-    let options = limit.map_or_else(|| "mode=777".to_owned(), |bytes| format!("mode=777,size={bytes}"));
-    let options = std::ffi::CString::new(options)?;
-    Ok(rustix::mount::mount("tmpfs", dir, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(options.as_c_str()))?)
-}
-
 /// The files of a volume that shows objects; `None` for other kinds of volume.
 fn payload(context: &Context<'_>, volume: &Value) -> Result<Option<Payload>, String> {
-    let mut payload = Payload::new();
-    let sources = if let Some(sources) = volume["projected"]["sources"].as_array() {
-        sources.iter().collect()
-    } else if ["configMap", "secret", "downwardAPI"].iter().any(|kind| !volume[kind].is_null()) {
-        vec![volume]
+    let (kind, source, name): (&'static Kind, _, _) = if !volume["configMap"].is_null() {
+        (&kinds::CONFIG_MAP, &volume["configMap"], "name")
+    } else if !volume["secret"].is_null() {
+        (&kinds::SECRET, &volume["secret"], "secretName")
     } else {
         return Ok(None);
     };
-    let mode = ["projected", "configMap", "secret", "downwardAPI"]
-        .iter()
-        .find_map(|kind| volume[kind]["defaultMode"].as_u64());
-    let mode = mode.unwrap_or(MODE_DEFAULT);
-    for source in sources {
-        if !source["configMap"].is_null() {
-            let name = source["configMap"]["name"].as_str().unwrap_or_default();
-            object_files(context, &kinds::CONFIG_MAP, name, &source["configMap"], mode, &mut payload)?;
-        } else if !source["secret"].is_null() {
-            // A volume says `secretName`, a projection `name`.
-            let secret = &source["secret"];
-            let name = secret["secretName"].as_str().or(secret["name"].as_str()).unwrap_or_default();
-            object_files(context, &kinds::SECRET, name, secret, mode, &mut payload)?;
-        } else if !source["downwardAPI"].is_null() {
-            field_files(context, &source["downwardAPI"]["items"], mode, &mut payload)?;
-        } else {
-            return Err("this projected source is not supported by the embedded cluster".to_owned());
-        }
-    }
+    let mut payload = Payload::new();
+    let mode = source["defaultMode"].as_u64().unwrap_or(MODE_DEFAULT);
+    object_files(context, kind, source[name].as_str().unwrap_or_default(), source, mode, &mut payload)?;
     Ok(Some(payload))
 }
 
@@ -223,23 +159,6 @@ fn object_files(
                 if noun == "secret" { "secret" } else { "config" }
             ));
         }
-    }
-    Ok(())
-}
-
-fn field_files(context: &Context<'_>, items: &Value, mode: u64, payload: &mut Payload) -> Result<(), String> {
-    for item in items.as_array().into_iter().flatten() {
-        let path = item["path"].as_str().unwrap_or_default();
-        let field = item["fieldRef"]["fieldPath"].as_str();
-        let content = match field {
-            Some(field) => {
-                environment::field(context, field).ok_or_else(|| format!("unsupported fieldPath: {field}"))?
-            }
-            // The pods here have one container, whatever name the item gives.
-            None => environment::resource(context.store, context.container, &item["resourceFieldRef"])?,
-        };
-        let mode = item["mode"].as_u64().unwrap_or(mode);
-        payload.insert(path.to_owned(), (content.into_bytes(), u32::try_from(mode & 0o777).unwrap_or(0o644)));
     }
     Ok(())
 }
@@ -290,18 +209,6 @@ mod tests {
             (json!({"configMap": {"name": "m"}}), "a.txt", "one", 0o644),
             (json!({"configMap": {"name": "m", "items": [{"key": "b", "path": "d/e"}]}}), "d/e", "x", 0o644),
             (json!({"secret": {"secretName": "s", "defaultMode": 256}}), "k", "v", 0o400),
-            (
-                json!({"downwardAPI": {"items": [{"path": "name", "fieldRef": {"fieldPath": "metadata.name"}}]}}),
-                "name",
-                "p",
-                0o644,
-            ),
-            (
-                json!({"projected": {"sources": [{"secret": {"name": "s"}}, {"configMap": {"name": "m"}}]}}),
-                "b",
-                "x",
-                0o644,
-            ),
         ];
         for (volume, path, content, mode) in rows {
             let dir = tempfile::tempdir().unwrap();
@@ -346,12 +253,6 @@ mod tests {
         };
         let whole = mount(json!({"readOnly": true})).unwrap();
         assert_eq!(whole, [Mount { source: dir.path().join("v"), target: "/at".to_owned(), read_only: true }]);
-        let file = mount(json!({"subPath": "a.txt"})).unwrap();
-        assert_eq!(fs::read_to_string(&file[0].source).unwrap(), "one");
-        assert!(!file[0].source.is_symlink());
-        for bad in ["../x", "/x", "a/../../x"] {
-            assert!(mount(json!({"subPath": bad})).is_err(), "{bad}");
-        }
     }
 
     #[test]
@@ -361,7 +262,6 @@ mod tests {
         set_up_in(dir.path(), &store(), &volume).unwrap();
         let claims = dir.path().join("claims");
         fs::write(claims.join("n/data/file"), "kept").unwrap();
-        tear_down(&pod(&volume), dir.path());
         set_up_in(dir.path(), &store(), &volume).unwrap();
         assert_eq!(fs::read_to_string(claims.join("n/data/file")).unwrap(), "kept");
     }

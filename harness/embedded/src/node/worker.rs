@@ -15,7 +15,7 @@ use super::container::{Run, RunHappening};
 use super::environment::Context;
 use super::image::Image;
 use super::names::{self, PodName};
-use super::probe::{Probe, ProbeKind};
+use super::probe::ProbeKind;
 use super::prober::{Target, Verdict};
 use super::recorder::Recorder;
 use super::sandbox::Sandbox;
@@ -85,16 +85,13 @@ impl Worker {
             let name = container["name"].as_str().unwrap_or_default();
             Recorder::new(&node.shared.store, &node.shared.settings.name, &pod, name)
         };
-        let mut state = PodState::new(policy);
-        let active = pod["spec"]["activeDeadlineSeconds"].as_u64();
-        state.deadline = active.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         Self {
             key: Key::of(&crate::kinds::POD, &pod),
             uid: object::uid(&pod).to_owned(),
             name: PodName::of(&pod),
             configs: node.shared.configs.subscribe(),
             recorder,
-            state,
+            state: PodState::new(policy),
             restarts: BackOff::default(),
             pulls: BackOff::from_the_first(),
             mount_failures: 0,
@@ -122,7 +119,6 @@ impl Worker {
                 Action::ShowBackOff => self.show_back_off(),
                 Action::Wait(until) => self.wait(until).await,
                 Action::Stop(why) => self.stop(why).await,
-                Action::Fail => self.fail(),
                 Action::TearDown => self.tear_down().await,
                 Action::Leave => return self.leave().await,
             }
@@ -326,24 +322,17 @@ impl Worker {
         }
     }
 
-    fn fail(&mut self) {
-        const MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
-        self.recorder.pod(Severity::Normal, "DeadlineExceeded", MESSAGE);
-        self.state.failed = Some(("DeadlineExceeded", MESSAGE));
-    }
-
     /// Ends the container: hook, signal, and the other signal at the end of the grace.
     async fn stop(&mut self, why: Stop) {
         let name = self.container_name();
         let (message, grace) = match why {
             Stop::Unhealthy(kind) => {
-                let own = Probe::of(self.container(), kind).and_then(|probe| probe.grace);
                 let label = kind.label().to_lowercase();
-                let grace = own.unwrap_or_else(|| termination::grace(&self.pod));
-                (format!("Container {name} failed {label} probe, will be restarted"), grace)
+                let message = format!("Container {name} failed {label} probe, will be restarted");
+                (message, termination::grace(&self.pod))
             }
             Stop::Deleted if self.object_gone => (format!("Stopping container {name}"), FORCED_GRACE),
-            Stop::Deleted | Stop::Deadline => (format!("Stopping container {name}"), termination::grace(&self.pod)),
+            Stop::Deleted => (format!("Stopping container {name}"), termination::grace(&self.pod)),
         };
         self.recorder.container(Severity::Normal, "Killing", &message);
         let signal = self.image.as_ref().map_or("", |image| image.config.stop_signal.as_str());
@@ -404,7 +393,6 @@ impl Worker {
             sandbox.end().await;
             lock(&self.node.shared.addresses).release(address);
         }
-        volumes::tear_down(&self.pod, &self.volumes_dir());
         self.state.torn_down = true;
     }
 

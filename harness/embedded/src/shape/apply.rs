@@ -137,11 +137,11 @@ fn prepared(kind: &'static Kind, current: Option<&Value>, intent: &Value) -> Res
         return Err(Status::new(500, "", format!("failed to create typed patch object ({place}): {problems}")));
     }
     let wanted = intent["metadata"]["resourceVersion"].as_str().filter(|version| !version.is_empty());
-    if let (Some(wanted), Some(current)) = (wanted, current)
-        && current["metadata"]["resourceVersion"] != wanted
+    if let Some(wanted) = wanted
+        && current.is_none_or(|current| current["metadata"]["resourceVersion"] != wanted)
     {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
-        return Err(Status::conflict(kind, object::name(current), why));
+        return Err(Status::conflict(kind, object::name(intent), why));
     }
     let mut intent = intent.clone();
     decode::canonical(kind, &mut intent);

@@ -35,15 +35,11 @@ pub(super) fn create(kind: &'static Kind, object: &Value) -> Vec<Cause> {
     found.causes
 }
 
-/// Sentences for fields that have no effect here, and for what Kubernetes itself warns about.
-pub(super) fn warnings(kind: &'static Kind, object: &Value) -> Vec<String> {
+/// Sentences for fields that are accepted and have no effect here (`limits.cpu`), sent as
+/// `Warning` headers.
+pub fn warnings(kind: &'static Kind, object: &Value) -> Vec<String> {
     let mut sentences = Vec::new();
     idle_fields(fields::of_kind(kind), object, "", &mut sentences);
-    let (pod, path) = match kind.kind {
-        "Pod" => (&object["spec"], "spec"),
-        _ => (&object["spec"]["template"]["spec"], "spec.template.spec"),
-    };
-    pod::repeated_variables(pod, path, &mut sentences);
     sentences
 }
 
@@ -204,6 +200,13 @@ fn metadata(kind: &'static Kind, object: &Value, found: &mut Found) {
     };
     if !name.is_empty() {
         found.format(format, name, "metadata.name");
+    }
+    for (index, finalizer) in object["metadata"]["finalizers"].as_array().into_iter().flatten().enumerate() {
+        let is_standard = ["orphan", "foregroundDeletion", "kubernetes"].iter().any(|name| finalizer == name);
+        if !is_standard && finalizer.as_str().is_some_and(|name| !name.contains('/')) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            found.invalid(&format!("metadata.finalizers[{index}]"), finalizer, why);
+        }
     }
     found.object(fields::of("ObjectMeta"), &object["metadata"], "metadata");
 }

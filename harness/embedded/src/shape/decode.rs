@@ -7,13 +7,15 @@ use super::fields::{self, Field, Scalar, Shape, Type};
 use super::quantity::Quantity;
 use crate::kinds::Kind;
 
-/// What is wrong with the first value of a wrong type, as Go's decoder words it.
-pub(super) fn type_error(kind: &Kind, object: &Value) -> Option<String> {
+/// What is wrong with the first value of a wrong type, as Go's decoder words it and as
+/// [`super::patched_error`] takes it.
+pub fn type_error(kind: &Kind, object: &Value) -> Option<String> {
     object_error(fields::of_kind(kind), object, "")
 }
 
-/// Paths of fields the type does not have, those of inner objects first.
-pub(super) fn unknown_fields(kind: &Kind, object: &Value) -> Vec<String> {
+/// Paths of fields that the kind does not have (`spec.template.spec.foo`), those of inner
+/// objects first.
+pub fn unknown_fields(kind: &Kind, object: &Value) -> Vec<String> {
     let mut unknown = Vec::new();
     collect_unknown(fields::of_kind(kind), object, "", &mut unknown);
     unknown
@@ -90,24 +92,16 @@ fn scalar_error(scalar: Scalar, value: &Value) -> Result<(), Option<String>> {
             return Err(Some(format!("quantities must match the regular expression '{pattern}'")));
         }
         (Scalar::Time, Value::String(text)) if text.parse::<jiff::Timestamp>().is_err() => {
-            let layout = "2006-01-02T15:04:05Z07:00";
-            return Err(Some(format!("parsing time \"{text}\" as \"{layout}\": cannot parse \"{text}\" as \"2006\"")));
+            return Err(Some(format!("parsing time \"{text}\" as RFC 3339 failed")));
         }
-        (Scalar::Bytes, Value::String(text)) => match base64_error(text) {
-            Some(at) => return Err(Some(format!("illegal base64 data at input byte {at}"))),
-            None => true,
+        (Scalar::Bytes, Value::String(_)) => match serde_json::from_value::<k8s_openapi::ByteString>(value.clone()) {
+            Ok(_) => true,
+            Err(_) => return Err(Some("illegal base64 data".to_owned())),
         },
         (Scalar::Quantity | Scalar::Time, Value::String(_)) => true,
         _ => false,
     };
     if fits { Ok(()) } else { Err(None) }
-}
-
-/// The position of the first byte that makes this no standard base64.
-fn base64_error(text: &str) -> Option<usize> {
-    let data = text.trim_end_matches('=');
-    let stray = data.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/'));
-    stray.or_else(|| (!text.len().is_multiple_of(4) || text.len() - data.len() > 2).then_some(data.len()))
 }
 
 fn go_type(shape: &Shape) -> String {

@@ -9,9 +9,10 @@ use super::fields::{self, Type};
 use super::quantity::Quantity;
 use crate::kinds::{self, Kind};
 
-/// Normalizes the object and fills in its defaults. An object with a value of a wrong type
-/// stays as it is: the check that follows names the value.
-pub(super) fn fill(kind: &'static Kind, object: &mut Value) {
+/// Fills in what the API server fills in on create and update, drops unknown fields, nulls
+/// and zero values, and writes quantities in canonical form. An object with a value of a wrong
+/// type stays as it is: the check that follows names the value. Filling in twice changes nothing.
+pub fn fill(kind: &'static Kind, object: &mut Value) {
     if !object.is_object() || decode::type_error(kind, object).is_some() {
         return;
     }
@@ -25,15 +26,15 @@ pub(super) fn fill(kind: &'static Kind, object: &mut Value) {
     from_table(root, object);
 }
 
-/// The status of a new object.
-pub(super) fn initial_status(kind: &'static Kind, object: &Value) -> Option<Value> {
+/// The status of a new object, `None` for kinds without one.
+pub fn initial_status(kind: &'static Kind, object: &Value) -> Option<Value> {
     let mut status = decode::zero_object(kind).get("status")?.clone();
     match kind.kind {
         "Pod" => {
             status["phase"] = "Pending".into();
             status["qosClass"] = qos_class(&object["spec"]).into();
         }
-        "PersistentVolumeClaim" | "PersistentVolume" => status["phase"] = "Pending".into(),
+        "PersistentVolumeClaim" => status["phase"] = "Pending".into(),
         "Namespace" => status["phase"] = "Active".into(),
         // A node reports its own status in the very request that adds it.
         "Node" => return Some(object["status"].clone()),
@@ -42,8 +43,9 @@ pub(super) fn initial_status(kind: &'static Kind, object: &Value) -> Option<Valu
     Some(status)
 }
 
-/// What admission and the kinds' strategies add to a new object.
-pub(super) fn prepare(kind: &'static Kind, object: &mut Value) {
+/// Adds what a new object gets beside its defaults and what nobody owns as a field manager:
+/// initial status, a pod's tolerations and priority, a namespace's finalizer, IP families.
+pub fn prepare(kind: &'static Kind, object: &mut Value) {
     if let Some(status) = initial_status(kind, object) {
         object["status"] = status;
     }
@@ -58,8 +60,9 @@ pub(super) fn prepare(kind: &'static Kind, object: &mut Value) {
     }
 }
 
-/// What an update keeps although the new object leaves it out.
-pub(super) fn carry_over(kind: &'static Kind, before: &Value, after: &mut Value) {
+/// Brings back what an update may leave out: identity, times, cluster IPs, node ports.
+/// Status and generation are the caller's.
+pub fn carry_over(kind: &'static Kind, before: &Value, after: &mut Value) {
     let kept = ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"];
     for name in ["selfLink", "namespace", "resourceVersion"].iter().chain(&kept) {
         if let Some(value) = before["metadata"].get(name).filter(|value| !value.is_null()) {

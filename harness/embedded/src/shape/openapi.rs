@@ -1,5 +1,5 @@
 //! The OpenAPI v3 document. kubectl looks in it for the query parameters of a kind's PATCH
-//! (`fieldValidation`, `dryRun`) before it leaves validation to the server, and for nothing else
+//! (`fieldValidation`) before it leaves validation to the server, and for nothing else
 //! that the commands used here need.
 
 use serde_json::{Map, Value, json};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::kinds::{self, Kind};
 
 /// The document of one group version.
-pub(super) fn document(group: &str, version: &str) -> Value {
+pub fn document(group: &str, version: &str) -> Value {
     let served = kinds::ALL.iter().filter(|kind| kind.group == group && kind.version == version);
     let paths: Map<String, Value> = served.map(|kind| (path(kind), item(kind))).collect();
     json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "1.36"}, "paths": paths})
@@ -20,7 +20,7 @@ fn path(kind: &Kind) -> String {
 }
 
 fn item(kind: &Kind) -> Value {
-    let names = ["dryRun", "fieldManager", "fieldValidation", "force"];
+    let names = ["fieldManager", "fieldValidation", "force"];
     let parameters: Vec<Value> = names
         .iter()
         .map(|name| {

@@ -58,12 +58,6 @@ impl Quantity {
         -((-self.nano).div_euclid(NANO))
     }
 
-    /// The amount in thousandths, rounded up.
-    #[must_use]
-    pub fn milli(&self) -> i128 {
-        -((-self.nano).div_euclid(NANO / 1000))
-    }
-
     /// Whether the amount is below zero.
     #[must_use]
     pub fn is_negative(&self) -> bool {
@@ -90,6 +84,12 @@ impl Quantity {
             _ => format!("{number}{suffix}"),
         }
     }
+}
+
+/// A quantity as a whole number of bytes, rounded up.
+#[must_use]
+pub fn bytes(text: &str) -> Option<u64> {
+    u64::try_from(Quantity::parse(text)?.units()).ok()
 }
 
 impl PartialEq for Quantity {
@@ -156,7 +156,6 @@ mod tests {
         let parse = |text| Quantity::parse(text).unwrap();
         assert_eq!(parse("1Mi").units(), 1 << 20);
         assert_eq!(parse("100m").units(), 1);
-        assert_eq!(parse("1500u").milli(), 2);
         assert!(parse("1Gi") > parse("1G"));
         assert!(parse("1024Mi") == parse("1Gi"));
         assert!(parse("-1").is_negative());

@@ -94,3 +94,17 @@ async fn discovery_lists_what_is_served() {
     let unknown = client.list_api_group_resources("nonsense.example/v1").await;
     assert!(unknown.is_err());
 }
+
+#[tokio::test]
+async fn lists_come_whole_and_in_one_piece() {
+    let mut server = Running::start().await;
+    server.create_namespace("kube").await;
+    let api: Api<ConfigMap> = Api::namespaced(client(&server), "kube");
+    for name in ["a", "b", "c"] {
+        api.create(&PostParams::default(), &config_map(name, "1")).await.unwrap();
+    }
+    let list = api.list(&ListParams::default().limit(2)).await.unwrap();
+    assert_eq!((list.items.len(), list.metadata.continue_), (3, None));
+    let refused = api.list(&ListParams::default().limit(2).continue_token("x")).await.unwrap_err();
+    assert!(refused.to_string().contains("not supported by the embedded cluster"), "{refused}");
+}

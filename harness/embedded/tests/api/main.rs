@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod client;
-mod paging;
 mod pods;
 mod recordings;
 mod support;

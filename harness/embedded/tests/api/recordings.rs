@@ -24,18 +24,15 @@ macro_rules! recordings {
 recordings! {
     health = "106-health";
     configmap = "201-create-configmap";
-    paging_errors = "203-list-paging";
     resource_versions = "204-resource-version";
     label_selectors = "205-label-selectors";
     field_selectors = "206-field-selectors";
     not_found_and_conflicts = "207-errors-404-409";
     immutable_fields = "209-immutable-fields";
     field_validation = "210-field-validation";
-    dry_run = "212-dry-run";
     bad_bodies = "213-bad-bodies";
     unauthorized = "214-auth-401-403";
     delete_collection = "215-delete-collection";
-    partial_object_metadata = "217-partial-object-metadata";
     merge_patch = "301-merge-patch";
     json_patch = "302-json-patch";
     apply = "304-apply-create-update";

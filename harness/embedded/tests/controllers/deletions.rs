@@ -216,13 +216,7 @@ fn a_namespace_ends_its_pods_then_everything_then_itself() {
     assert_eq!(world.list(&DEPLOYMENT).len(), 1);
     world.seconds(10);
     assert_eq!((world.list(&DEPLOYMENT).len(), world.list(&POD).len(), world.list(&ENDPOINTS).len()), (0, 0, 0));
-    let conditions = world.get(&namespace)["status"]["conditions"].clone();
-    let messages: Vec<&Value> = conditions.as_array().unwrap().iter().map(|condition| &condition["message"]).collect();
-    let expect = [
-        "Some resources are remaining: configmaps has 1 resource instances",
-        "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances",
-    ];
-    assert_eq!(messages, expect);
+    assert_eq!(world.get(&namespace)["status"]["phase"], "Terminating", "a finalizer holds it");
     world.edit(&held, |object| object["metadata"]["finalizers"] = Value::Null);
     world.step();
     assert_eq!(world.get(&namespace), Value::Null);

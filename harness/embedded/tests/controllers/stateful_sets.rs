@@ -1,7 +1,7 @@
 //! Timelines of StatefulSets against the recordings of a real cluster, `70-statefulsets`.
 
 use embedded_cluster::controllers::{DeleteOptions, Deleted};
-use embedded_cluster::kinds::{CLAIM, CONTROLLER_REVISION, EVENT, POD, STATEFUL_SET, VOLUME};
+use embedded_cluster::kinds::{CLAIM, CONTROLLER_REVISION, EVENT, POD, STATEFUL_SET};
 use embedded_cluster::object::{self, Key};
 use embedded_cluster::store::Verb;
 use serde_json::{Value, json};
@@ -227,25 +227,6 @@ fn with_claims(replicas: i64) -> Value {
     object
 }
 
-/// 706: claims go with the pod that is scaled away, and with the set.
-#[test]
-fn claims_go_where_the_retention_policy_says_so() {
-    let mut object = with_claims(2);
-    object["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Delete", "whenScaled": "Delete"});
-    let mut world = started(object);
-    let owner =
-        |world: &World, index: usize| world.list(&CLAIM)[index]["metadata"]["ownerReferences"][0]["kind"].clone();
-    assert_eq!([owner(&world, 0), owner(&world, 1)], ["StatefulSet", "StatefulSet"]);
-    world.edit(&db(), |set| set["spec"]["replicas"] = 1.into());
-    world.step();
-    assert_eq!([owner(&world, 0), owner(&world, 1)], ["StatefulSet", "Pod"]);
-    world.settle();
-    assert_eq!(world.names(&CLAIM), ["data-db-0"]);
-    world.delete(&db(), &DeleteOptions::default());
-    world.settle();
-    assert!(world.names(&CLAIM).is_empty() && world.names(&VOLUME).is_empty());
-}
-
 #[test]
 fn claims_are_made_bound_and_kept() {
     let mut object = with_claims(2);
@@ -258,7 +239,6 @@ fn claims_are_made_bound_and_kept() {
     assert_eq!(claim["spec"]["volumeName"], volume.as_str());
     let bound = json!({"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Mi"}});
     assert_eq!(claim["status"], bound);
-    assert!(world.names(&VOLUME).contains(&volume));
     let volumes = json!([
         {"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}}, {"name": "tmp", "emptyDir": {}},
     ]);
@@ -273,10 +253,6 @@ fn claims_are_made_bound_and_kept() {
     world.settle();
     assert_eq!(world.list(&POD).len(), 0);
     assert_eq!(world.names(&CLAIM), ["data-db-0", "data-db-1"], "claims outlive their set");
-    let key = Key::of(&CLAIM, &world.list(&CLAIM)[0]);
-    world.delete(&key, &DeleteOptions::default());
-    world.settle();
-    assert_eq!(world.list(&VOLUME).len(), 1, "a volume goes with its claim");
 }
 
 #[test]

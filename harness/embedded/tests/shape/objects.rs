@@ -53,16 +53,6 @@ fn invalid_objects_are_refused_as_recorded() {
 }
 
 #[test]
-fn a_repeated_variable_is_a_warning_not_an_error() {
-    let row = recorded("208-errors.json").into_iter().find(|row| row["note"].to_string().contains("duplicate env"));
-    let given = row.expect("the case is recorded")["given"].clone();
-    let warnings = shape::warnings(kind_of(&given), &given);
-    let path = "spec.template.spec.containers[0].env[1]";
-    let wanted = format!("{path}: hides previous definition of \"A\", which may be dropped when using apply");
-    assert_eq!(warnings, [wanted]);
-}
-
-#[test]
 fn immutable_fields_stay_as_recorded() {
     for row in recorded("209-immutable.json") {
         let kind = kind_at(row["of"].as_str().unwrap());

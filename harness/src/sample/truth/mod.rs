@@ -121,8 +121,8 @@ pub struct Truth {
     pub trials: Vec<Trial>,
     /// Trials that were made again because the process was not let run.
     pub void: usize,
-    /// How punctual the sampler was.
-    pub punctuality: Punctuality,
+    /// How punctual the samplers were, one for each process.
+    pub punctuality: Vec<Punctuality>,
 }
 
 impl Truth {
@@ -178,13 +178,29 @@ pub enum TruthError {
     },
 }
 
-/// Carries out so many trials, refusing and hanging in turns. Ends the process and the
-/// sampler however it goes.
+/// Carries out so many trials with so many processes at once, each with a sampler and a fold
+/// of its own. Ends all of them however it goes.
 ///
 /// # Errors
 /// [`TruthError`] where a trial could not be carried out; an interval that misses the
 /// truth is no error here but a [`Trial`] that does not hold.
-pub async fn measure(program: &Program, trials: usize, seed: u64) -> Result<Truth, TruthError> {
+pub async fn measure(program: &Program, trials: usize, processes: usize, seed: u64) -> Result<Truth, TruthError> {
+    let processes = processes.max(1);
+    let lanes = (0..processes).map(|lane| {
+        let share = trials / processes + usize::from(lane < trials % processes);
+        lane_of(program, share, seed.wrapping_add(lane as u64))
+    });
+    let mut truth = Truth { trials: Vec::new(), void: 0, punctuality: Vec::new() };
+    for lane in futures_util::future::try_join_all(lanes).await? {
+        truth.trials.extend(lane.trials);
+        truth.void += lane.void;
+        truth.punctuality.extend(lane.punctuality);
+    }
+    Ok(truth)
+}
+
+/// The trials of one process, refusing and hanging in turns.
+async fn lane_of(program: &Program, trials: usize, seed: u64) -> Result<Truth, TruthError> {
     let mut process = Process::start(program).await?;
     let clock = RunClock::start();
     let (into, seen) = mpsc::channel(4096);
@@ -223,7 +239,7 @@ pub async fn measure(program: &Program, trials: usize, seed: u64) -> Result<Trut
     }
     cancel.cancel();
     let punctuality = sampling.ended().await?.expect("it is asked once");
-    Ok(Truth { trials: done, void, punctuality })
+    Ok(Truth { trials: done, void, punctuality: vec![punctuality] })
 }
 
 /// What is known in one trial.

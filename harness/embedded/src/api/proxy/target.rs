@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use crate::api::place::Place;
-use crate::kinds;
 use crate::object::{self, Key};
 use crate::status::Status;
 use crate::store::Store;
@@ -31,7 +30,7 @@ impl Target {
             .ok_or_else(|| Status::bad_request(format!("invalid {} request \"{named}\"", place.kind.plural)))?;
         let key = Key { name: name.to_owned(), ..place.key() };
         let object = store.get(&key).ok_or_else(|| Status::not_found(key.kind, name))?;
-        if *key.kind == kinds::POD { of_pod(&object, port) } else { of_service(store, &object, port) }
+        of_pod(&object, port)
     }
 }
 
@@ -57,93 +56,30 @@ fn of_pod(pod: &Value, port: &str) -> Result<Target, Status> {
     Ok(Target { address, port })
 }
 
-/// A random ready endpoint of the port with this name or number.
-fn of_service(store: &Store, service: &Value, port: &str) -> Result<Target, Status> {
-    let name = object::name(service);
-    let wanted = match port.parse::<u64>() {
-        Err(_) => port,
-        Ok(number) => {
-            let ports = service["spec"]["ports"].as_array();
-            let port = ports.into_iter().flatten().find(|port| port["port"] == number);
-            let port = port
-                .ok_or_else(|| Status::unavailable(format!("no service port {number} found for service \"{name}\"")))?;
-            port["name"].as_str().unwrap_or_default()
-        }
-    };
-    let (slices, _) = store.list(&kinds::ENDPOINT_SLICE, Some(object::namespace(service)));
-    let mine = slices.iter().filter(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == name);
-    let targets: Vec<Target> = mine.flat_map(|slice| of_slice(slice, wanted)).collect();
-    fastrand::choice(targets)
-        .ok_or_else(|| Status::unavailable(format!("no endpoints available for service \"{name}\"")))
-}
-
-fn of_slice(slice: &Value, port: &str) -> Vec<Target> {
-    let ports = slice["ports"].as_array().into_iter().flatten();
-    let number = ports
-        .filter(|one| one["name"].as_str().unwrap_or_default() == port)
-        .find_map(|one| u16::try_from(one["port"].as_u64()?).ok());
-    let Some(number) = number else { return Vec::new() };
-    let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-    let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false);
-    let addresses = ready.flat_map(|endpoint| endpoint["addresses"].as_array().into_iter().flatten());
-    let parsed = addresses.filter_map(|address| address.as_str()?.parse().ok());
-    parsed.map(|address| Target { address, port: number }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    fn service_store() -> Store {
-        let store = Store::new();
-        store
-            .create(
-                &kinds::SERVICE,
-                json!({"metadata": {"name": "web", "namespace": "a"},
-            "spec": {"ports": [{"name": "http", "port": 80}]}}),
-            )
-            .unwrap();
-        store
-            .create(
-                &kinds::ENDPOINT_SLICE,
-                json!({
-                    "metadata": {"name": "web-x", "namespace": "a", "labels": {"kubernetes.io/service-name": "web"}},
-                    "ports": [{"name": "http", "port": 8080}],
-                    "endpoints": [{"addresses": ["10.244.0.5"], "conditions": {"ready": true}},
-                        {"addresses": ["10.244.0.6"], "conditions": {"ready": false}}],
-                }),
-            )
-            .unwrap();
-        store
-            .create(
-                &kinds::POD,
-                json!({"metadata": {"name": "p", "namespace": "a"},
-            "spec": {"containers": [{"ports": [{"containerPort": 8080}]}]},
-            "status": {"podIP": "10.244.0.7"}}),
-            )
-            .unwrap();
-        store
-    }
+    use crate::kinds;
 
     #[test]
     fn targets_are_found_as_recorded() {
-        let store = service_store();
-        let check = |kind: &str, name: &str, expected: Result<&str, (u16, &str)>| {
-            let place = Place::parse("", "v1", &format!("namespaces/a/{kind}/{name}/proxy/")).unwrap();
+        let store = Store::new();
+        let pod = json!({
+            "metadata": {"name": "p", "namespace": "a"}, "status": {"podIP": "10.244.0.7"},
+            "spec": {"containers": [{"ports": [{"containerPort": 8080}]}]},
+        });
+        store.create(&kinds::POD, pod).unwrap();
+        let check = |name: &str, expected: Result<&str, (u16, &str)>| {
+            let place = Place::parse("", "v1", &format!("namespaces/a/pods/{name}/proxy/")).unwrap();
             let found = Target::find(&store, &place).map(|target| target.to_string());
             let found = found.as_deref().map_err(|status| (status.code, status.message.as_str()));
-            assert_eq!(found, expected, "{kind} {name}");
+            assert_eq!(found, expected, "{name}");
         };
-        check("services", "web:http", Ok("10.244.0.5:8080"));
-        check("services", "web:80", Ok("10.244.0.5:8080"));
-        check("services", "http:web:80", Ok("10.244.0.5:8080"));
-        check("services", "web:81", Err((503, "no service port 81 found for service \"web\"")));
-        check("services", "web", Err((503, "no endpoints available for service \"web\"")));
-        check("services", "none", Err((404, "services \"none\" not found")));
-        check("pods", "p", Ok("10.244.0.7:8080"));
-        check("pods", "p:9", Ok("10.244.0.7:9"));
-        check("pods", "none:9", Err((404, "pods \"none\" not found")));
+        check("p", Ok("10.244.0.7:8080"));
+        check("p:9", Ok("10.244.0.7:9"));
+        check("http:p:9", Ok("10.244.0.7:9"));
+        check("none:9", Err((404, "pods \"none\" not found")));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::kinds::{self, Kind};
+use crate::kinds::Kind;
 use crate::status::Status;
 
 /// All requirements must hold.
@@ -47,56 +47,28 @@ impl Requirement {
 
 /// Fields beside name and namespace.
 fn supported(kind: &Kind) -> &'static [&'static str] {
-    if *kind == kinds::POD {
-        &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ]
-    } else if *kind == kinds::EVENT {
-        &[
+    match kind.kind {
+        "Pod" => &["spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"],
+        "Event" => &[
             "involvedObject.kind",
             "involvedObject.namespace",
             "involvedObject.name",
             "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
             "involvedObject.fieldPath",
             "reason",
-            "reportingComponent",
-            "source",
             "type",
-        ]
-    } else if *kind == kinds::NAMESPACE {
-        &["status.phase"]
-    } else if *kind == kinds::NODE {
-        &["spec.unschedulable"]
-    } else if *kind == kinds::SECRET {
-        &["type"]
-    } else if *kind == kinds::SERVICE {
-        &["spec.clusterIP", "spec.type"]
-    } else if *kind == kinds::REPLICA_SET {
-        &["status.replicas"]
-    } else {
-        &[]
+        ],
+        "Namespace" => &["status.phase"],
+        "Secret" => &["type"],
+        _ => &[],
     }
 }
 
 fn field(object: &Value, path: &str) -> String {
-    let at = |path: &str| path.split('.').fold(object, |value, name| &value[name]);
-    match (path, at(path)) {
-        ("source", _) => {
-            let component = at("source.component").as_str().filter(|component| !component.is_empty());
-            component.or(at("reportingComponent").as_str()).unwrap_or_default().to_owned()
-        }
-        (_, Value::String(text)) => text.clone(),
-        ("spec.unschedulable", Value::Null) => "false".to_owned(),
-        (_, Value::Null) => String::new(),
-        (_, other) => other.to_string(),
+    match path.split('.').fold(object, |value, name| &value[name]) {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
     }
 }
 
@@ -105,13 +77,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::kinds;
 
     #[test]
     fn fields_select() {
         let pod = json!({"metadata": {"name": "p1", "namespace": "a"}, "spec": {"nodeName": "n"},
             "status": {"phase": "Running"}});
-        let event = json!({"metadata": {"name": "e"}, "reason": "Started", "involvedObject": {"kind": "Pod"},
-            "source": {"component": "kubelet"}});
+        let event = json!({"metadata": {"name": "e"}, "reason": "Started", "involvedObject": {"kind": "Pod"}});
         let check = |kind: &Kind, object: &Value, selector: &str, expected: bool| {
             assert_eq!(Fields::parse(kind, selector).unwrap().matches(object), expected, "{selector}");
         };
@@ -128,9 +100,7 @@ mod tests {
             check(&kinds::POD, &pod, selector, expected);
         }
         check(&kinds::EVENT, &event, "involvedObject.kind=Pod,reason=Started", true);
-        check(&kinds::EVENT, &event, "source=kubelet", true);
         check(&kinds::EVENT, &event, "type=Normal", false);
-        check(&kinds::NODE, &json!({"spec": {}}), "spec.unschedulable=false", true);
     }
 
     #[test]

@@ -16,9 +16,10 @@ use super::super::probe::{Probe, ProbeKind};
 use super::super::prober::{self, Target};
 use super::super::sandbox::Sandbox;
 use super::super::state::{Container, Ended};
-use super::super::{environment, lock, quantity, volumes};
+use super::super::{environment, lock, volumes};
 use super::{SHOW_BACK_OFF_AFTER, Worker};
 use crate::events::Severity;
+use crate::shape::quantity;
 
 /// Delay of the second try to mount volumes; it doubles from there.
 const MOUNT_RETRY_FIRST: Duration = Duration::from_millis(500);
@@ -267,8 +268,7 @@ impl Worker {
         std::fs::create_dir_all(&scratch)?;
         let message = dir.join("termination-log");
         std::fs::write(&message, "")?;
-        let from_log = self.container()["terminationMessagePolicy"] == "FallbackToLogsOnError";
-        Ok(Files { scratch, message, log, message_from_log: from_log })
+        Ok(Files { scratch, message, log })
     }
 
     fn mounts(&self, files: &Files) -> Result<Vec<Mount>, String> {

@@ -26,22 +26,6 @@ pub(super) fn spec(spec: &Value, path: &str, found: &mut Found) {
     }
 }
 
-/// Kubernetes takes a variable that stands twice, and says so.
-pub(super) fn repeated_variables(spec: &Value, path: &str, sentences: &mut Vec<String>) {
-    for (place, container) in list(spec, "containers").iter().enumerate() {
-        let mut seen = Vec::new();
-        for (index, name) in list(container, "env").iter().filter_map(|one| one["name"].as_str()).enumerate() {
-            if seen.contains(&name) {
-                let path = format!("{path}.containers[{place}].env[{index}]");
-                sentences.push(format!(
-                    "{path}: hides previous definition of \"{name}\", which may be dropped when using apply"
-                ));
-            }
-            seen.push(name);
-        }
-    }
-}
-
 fn list<'a>(object: &'a Value, name: &str) -> &'a [Value] {
     object[name].as_array().map_or(&[], Vec::as_slice)
 }
@@ -57,9 +41,6 @@ fn volume(volume: &Value, path: &str, found: &mut Found) {
                 found.forbidden(&format!("{path}.{name}"), "may not specify more than 1 volume type");
             }
         }
-    }
-    for (index, item) in list(&volume["downwardAPI"], "items").iter().enumerate() {
-        field_reference(&item["fieldRef"], &format!("{path}.downwardAPI.items[{index}].fieldRef"), found);
     }
 }
 
@@ -81,10 +62,6 @@ fn container(container: &Value, spec: &Value, path: &str, found: &mut Found) {
             continue;
         }
         handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], &path, found);
-        if name == "readinessProbe" && !probe["terminationGracePeriodSeconds"].is_null() {
-            let (field, value) = ("terminationGracePeriodSeconds", &probe["terminationGracePeriodSeconds"]);
-            found.invalid(&format!("{path}.{field}"), value, "must not be set for readinessProbes");
-        }
         if name != "readinessProbe" && probe["successThreshold"].as_i64().is_some_and(|times| times != 1) {
             found.invalid(&format!("{path}.successThreshold"), &probe["successThreshold"], "must be 1");
         }
@@ -119,43 +96,14 @@ fn variable(variable: &Value, path: &str, found: &mut Found) {
     } else if given > 1 {
         found.invalid(&path, "\"\"", "may not have more than one field specified at a time");
     }
-    field_reference(&variable["valueFrom"]["fieldRef"], &format!("{path}.fieldRef"), found);
-}
-
-fn field_reference(reference: &Value, path: &str, found: &mut Found) {
-    const KNOWN: [&str; 11] = [
-        "metadata.name",
-        "metadata.namespace",
-        "metadata.uid",
-        "metadata.labels",
-        "metadata.annotations",
-        "spec.nodeName",
-        "spec.serviceAccountName",
-        "status.hostIP",
-        "status.hostIPs",
-        "status.podIP",
-        "status.podIPs",
-    ];
-    let Some(field) = reference["fieldPath"].as_str() else { return };
-    let is_keyed = ["metadata.labels['", "metadata.annotations['"].iter().any(|start| field.starts_with(start));
-    let is_known = KNOWN.contains(&field) || is_keyed && field.ends_with("']");
-    if !field.is_empty() && !is_known {
-        let why = format!("error converting fieldPath: field label not supported: {field}");
-        found.invalid(&format!("{path}.fieldPath"), &reference["fieldPath"], &why);
-    }
 }
 
 fn mounts(container: &Value, spec: &Value, path: &str, found: &mut Found) {
-    let mut paths = Vec::new();
     for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
         let path = format!("{path}.volumeMounts[{index}]");
         if !list(spec, "volumes").iter().any(|volume| volume["name"] == mount["name"]) {
             found.add("FieldValueNotFound", &format!("{path}.name"), format!("Not found: {}", mount["name"]));
         }
-        if paths.contains(&&mount["mountPath"]) {
-            found.invalid(&format!("{path}.mountPath"), &mount["mountPath"], "must be unique");
-        }
-        paths.push(&mount["mountPath"]);
     }
 }
 

@@ -23,10 +23,10 @@ pub(in crate::shape) fn check(kind: &'static Kind, before: &Value, after: &Value
     let (old, new) = (&before["spec"], &after["spec"]);
     match kind.kind {
         "Deployment" | "ReplicaSet" if old["selector"] != new["selector"] => {
-            found.invalid("spec.selector", shown(&new["selector"]), IMMUTABLE);
+            found.invalid("spec.selector", &new["selector"], IMMUTABLE);
         }
         "StatefulSet" if differ(old, new, &STATEFUL_SET_MAY) => found.forbidden("spec", STATEFUL_SET),
-        "Pod" if differ(&settled(old, new), &settled(new, new), &["activeDeadlineSeconds"]) => {
+        "Pod" if differ(&settled(old, new), new, &["tolerations"]) => {
             found.forbidden("spec", POD);
         }
         "PersistentVolumeClaim" if differ(old, new, &["resources", "volumeAttributesClassName", "volumeName"]) => {
@@ -37,9 +37,6 @@ pub(in crate::shape) fn check(kind: &'static Kind, before: &Value, after: &Value
             if !was.is_empty() && is != was {
                 found.invalid("spec.clusterIPs[0]", json!([is]), "may not change once set");
             }
-        }
-        "EndpointSlice" if before["addressType"] != after["addressType"] => {
-            found.invalid("addressType", &after["addressType"], IMMUTABLE);
         }
         "ConfigMap" => sealed(before, after, &["immutable", "data", "binaryData"], &mut found),
         "Secret" => {
@@ -71,12 +68,10 @@ fn metadata(before: &Value, after: &Value, found: &mut Found) {
     }
     let finalizers = |metadata: &Value| metadata["finalizers"].as_array().cloned().unwrap_or_default();
     let old = finalizers(before);
-    let added: Vec<String> =
-        finalizers(after).iter().filter(|one| !old.contains(one)).map(ToString::to_string).collect();
-    if before["deletionTimestamp"].is_string() && !added.is_empty() {
-        let listed = added.join(", ");
-        let why = "no new finalizers can be added if the object is being deleted, found new finalizers []string";
-        found.forbidden("metadata.finalizers", &format!("{why}{{{listed}}}"));
+    let new: Vec<String> = finalizers(after).iter().filter(|one| !old.contains(one)).map(ToString::to_string).collect();
+    if before["deletionTimestamp"].is_string() && !new.is_empty() {
+        let why = "no new finalizers can be added if the object is being deleted, found new finalizers";
+        found.forbidden("metadata.finalizers", &format!("{why} []string{{{}}}", new.join(", ")));
     }
 }
 
@@ -99,33 +94,13 @@ fn differ(old: &Value, new: &Value, may: &[&str]) -> bool {
     fixed(old) != fixed(new)
 }
 
-/// A pod's spec with everything that may change set as in `new`.
+/// A pod's spec with the images of another one.
 fn settled(spec: &Value, new: &Value) -> Value {
     let mut spec = spec.clone();
-    let count = |spec: &Value| spec["containers"].as_array().map_or(0, Vec::len);
-    if count(&spec) == count(new) {
-        for (index, container) in spec["containers"].as_array_mut().into_iter().flatten().enumerate() {
-            if new["containers"][index]["name"] == container["name"] {
-                container["image"] = new["containers"][index]["image"].clone();
-            }
+    for (index, container) in spec["containers"].as_array_mut().into_iter().flatten().enumerate() {
+        if new["containers"][index]["name"] == container["name"] {
+            container["image"] = new["containers"][index]["image"].clone();
         }
     }
-    let tolerations = |spec: &Value| spec["tolerations"].as_array().cloned().unwrap_or_default();
-    let kept = tolerations(new);
-    if tolerations(&spec).iter().all(|old| kept.contains(old)) {
-        spec["tolerations"] = new["tolerations"].clone();
-    }
-    let was_negative = spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0);
-    if was_negative && new["terminationGracePeriodSeconds"] == 1 {
-        spec["terminationGracePeriodSeconds"] = json!(1);
-    }
     spec
-}
-
-/// An empty selector as Go writes it.
-fn shown(selector: &Value) -> Value {
-    match selector {
-        Value::Object(map) if map.values().all(|part| *part == json!({})) => json!({}),
-        _ => selector.clone(),
-    }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Found, formats, pod};
 use crate::kinds::Kind;
+use crate::object;
 
 /// Checks the spec of a workload.
 pub(super) fn spec(kind: &Kind, spec: &Value, found: &mut Found) {
@@ -25,31 +26,8 @@ pub(super) fn spec(kind: &Kind, spec: &Value, found: &mut Found) {
 pub(super) fn budget(spec: &Value, found: &mut Found) {
     if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
         // Go's names, in Go's order.
-        let go = format!(
-            r#"{{"MinAvailable":{},"Selector":{},"MaxUnavailable":{},"UnhealthyPodEvictionPolicy":{}}}"#,
-            spec["minAvailable"], spec["selector"], spec["maxUnavailable"], spec["unhealthyPodEvictionPolicy"],
-        );
-        found.invalid("spec", go, "minAvailable and maxUnavailable cannot be both set");
+        found.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set");
     }
-}
-
-/// Whether labels satisfy a label selector; an absent selector is satisfied by none.
-fn matches(selector: &Value, labels: &Value) -> bool {
-    let Some(selector) = selector.as_object() else { return false };
-    let mut wanted = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
-    let mut expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
-    wanted.all(|(key, value)| labels.get(key) == Some(value))
-        && expressions.all(|expression| {
-            let value = labels.get(expression["key"].as_str().unwrap_or_default());
-            let listed = || expression["values"].as_array().is_some_and(|all| all.iter().any(|one| Some(one) == value));
-            match expression["operator"].as_str() {
-                Some("In") => value.is_some() && listed(),
-                Some("NotIn") => !listed(),
-                Some("Exists") => value.is_some(),
-                Some("DoesNotExist") => value.is_none(),
-                _ => false,
-            }
-        })
 }
 
 /// The template's pod with the volumes that claims of a StatefulSet become.
@@ -73,7 +51,7 @@ fn selector(kind: &Kind, spec: &Value, found: &mut Found) {
     if selector.is_object() && is_blank("matchLabels") && is_blank("matchExpressions") {
         let of = if kind.kind == "StatefulSet" { "statefulset" } else { "deployment" };
         found.invalid("spec.selector", "{}", &format!("empty selector is invalid for {of}"));
-    } else if !matches(selector, labels) {
+    } else if !object::selects(selector, labels) {
         let labels = if labels.is_null() { &json!({}) } else { labels };
         found.invalid("spec.template.metadata.labels", labels, "`selector` does not match template `labels`");
     }
@@ -82,22 +60,13 @@ fn selector(kind: &Kind, spec: &Value, found: &mut Found) {
 fn strategy(strategy: &Value, found: &mut Found) {
     let path = "spec.strategy.rollingUpdate";
     let rolling = &strategy["rollingUpdate"];
-    match strategy["type"].as_str() {
-        Some("Recreate") if !rolling.is_null() => {
-            found.forbidden(path, "may not be specified when strategy `type` is 'Recreate'");
-        }
-        Some("Recreate") => {}
-        Some("RollingUpdate") => {
-            let is_zero = |value: &Value| *value == 0 || formats::percentage(value) == Some(0);
-            if is_zero(&rolling["maxUnavailable"]) && is_zero(&rolling["maxSurge"]) {
-                let why = "may not be 0 when `maxSurge` is 0";
-                found.invalid(&format!("{path}.maxUnavailable"), &rolling["maxUnavailable"], why);
-            }
-        }
-        _ => {
-            let go = format!(r#"{{"Type":{},"RollingUpdate":{rolling}}}"#, strategy["type"]);
-            found.unsupported("spec.strategy", go, &["Recreate", "RollingUpdate"]);
-        }
+    let is_zero = |value: &Value| *value == 0 || formats::percentage(value) == Some(0);
+    if strategy["type"] == "Recreate" && !rolling.is_null() {
+        found.forbidden(path, "may not be specified when strategy `type` is 'Recreate'");
+    }
+    if strategy["type"] == "RollingUpdate" && is_zero(&rolling["maxUnavailable"]) && is_zero(&rolling["maxSurge"]) {
+        let why = "may not be 0 when `maxSurge` is 0";
+        found.invalid(&format!("{path}.maxUnavailable"), &rolling["maxUnavailable"], why);
     }
 }
 

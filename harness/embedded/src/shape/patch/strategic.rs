@@ -215,25 +215,10 @@ fn list(value: Option<Value>) -> Vec<Value> {
 }
 
 fn no_merge_key(element: &Value, key: &str) -> Status {
-    Status::new(500, "", format!("map: {} does not contain declared merge key: {key}", as_go(element)))
+    Status::new(500, "", format!("map: {} does not contain declared merge key: {key}", element))
 }
 
 fn unknown_directive(directive: &str, element: &Object) -> Status {
-    let mut element = element.clone();
-    element.insert(DIRECTIVE.to_owned(), directive.into());
-    Status::new(500, "", format!("unknown patch type: {directive} in map: {}", as_go(&Value::Object(element))))
-}
-
-/// A value as Go's `%v` prints it.
-fn as_go(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(as_go).collect::<Vec<_>>().join(" ")),
-        Value::Object(members) => {
-            let each: Vec<String> = members.iter().map(|(name, value)| format!("{name}:{}", as_go(value))).collect();
-            format!("map[{}]", each.join(" "))
-        }
-        other => other.to_string(),
-    }
+    let element = Value::Object(element.clone());
+    Status::new(500, "", format!("unknown patch type: {directive} in map: {element}"))
 }

@@ -58,23 +58,12 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
         "Namespace" => vec![name, status["phase"].clone(), age],
         "Node" => node(object, name, age),
         "PersistentVolumeClaim" => claim(object, name, age),
-        "PersistentVolume" => volume(object, name, age),
-        "ControllerRevision" => {
-            let controller = crate::object::controller_of(object).map(|owner| {
-                let (group, _) = text(&owner["apiVersion"]).rsplit_once('/').unwrap_or_default();
-                let dot = if group.is_empty() { "" } else { "." };
-                format!("{}{dot}{group}/{}", text(&owner["kind"]).to_lowercase(), text(&owner["name"]))
-            });
-            vec![name, json!(or_none(&controller.unwrap_or_default())), json!(number(&object["revision"])), age]
-        }
         "PodDisruptionBudget" => {
             let bound = |value: &Value| if value.is_null() { "N/A".to_owned() } else { plain(value) };
             let (least, most) = (bound(&spec["minAvailable"]), bound(&spec["maxUnavailable"]));
             vec![name, json!(least), json!(most), json!(number(&status["disruptionsAllowed"])), age]
         }
-        "Lease" => vec![name, json!(text(&spec["holderIdentity"])), age],
-        "ServiceAccount" => vec![name, age],
-        _ => vec![name, metadata["creationTimestamp"].clone()],
+        _ => vec![name, age],
     }
 }
 
@@ -89,72 +78,40 @@ pub(super) fn or_none(text: &str) -> &str {
 }
 
 fn event(event: &Value, now: Timestamp) -> Vec<Value> {
-    let happened = |time: &Value, other: &Value| since(if time.is_null() { other } else { time }, now);
-    let first = happened(&event["firstTimestamp"], &event["eventTime"]);
-    let (series, about) = (&event["series"], &event["involvedObject"]);
-    let (last, count) = if series.is_object() {
-        (since(&series["lastObservedTime"], now), number(&series["count"]))
-    } else if event["lastTimestamp"].is_null() {
-        (first.clone(), number(&event["count"]).max(1))
-    } else {
-        (since(&event["lastTimestamp"], now), number(&event["count"]).max(1))
-    };
-    let source = &event["source"];
-    let component =
-        if text(&source["component"]).is_empty() { &event["reportingComponent"] } else { &source["component"] };
-    let source: Vec<&str> =
-        [text(component), text(&source["host"])].into_iter().filter(|one| !one.is_empty()).collect();
+    let happened = |time: &Value| since(if time.is_null() { &event["eventTime"] } else { time }, now);
+    let (source, about) = (&event["source"], &event["involvedObject"]);
+    let component = source["component"].as_str().unwrap_or(text(&event["reportingComponent"]));
+    let source: Vec<&str> = [component, text(&source["host"])].into_iter().filter(|one| !one.is_empty()).collect();
     vec![
-        json!(last),
+        json!(happened(&event["lastTimestamp"])),
         event["type"].clone(),
         event["reason"].clone(),
         json!(format!("{}/{}", text(&about["kind"]).to_lowercase(), text(&about["name"]))),
         json!(text(&about["fieldPath"])),
         json!(source.join(", ")),
         json!(text(&event["message"]).trim()),
-        json!(first),
-        json!(count),
+        json!(happened(&event["firstTimestamp"])),
+        json!(number(&event["count"]).max(1)),
         event["metadata"]["name"].clone(),
     ]
 }
 
 fn node(node: &Value, name: Value, age: Value) -> Vec<Value> {
     let info = &node["status"]["nodeInfo"];
-    let has_condition = items(&node["status"]["conditions"]).iter().any(|one| one["type"] == "Ready");
-    let mut status = match (has_condition, crate::object::condition_is_true(node, "Ready")) {
-        (false, _) => "Unknown",
-        (true, true) => "Ready",
-        (true, false) => "NotReady",
-    }
-    .to_owned();
+    let mut status = if crate::object::condition_is_true(node, "Ready") { "Ready" } else { "NotReady" }.to_owned();
     if node["spec"]["unschedulable"] == true {
         status.push_str(",SchedulingDisabled");
     }
-    let labels = node["metadata"]["labels"].as_object();
-    let roles: Vec<&str> =
-        labels.into_iter().flatten().filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/")).collect();
-    let address = |of: &str| {
-        let one = items(&node["status"]["addresses"]).iter().find(|one| one["type"] == of);
-        json!(or_none(one.map_or("", |one| text(&one["address"]))))
-    };
-    let unknown = |value: &str| json!(if value.is_empty() { "<unknown>" } else { value });
-    let kernel = match (text(&info["kernelVersion"]), text(&info["architecture"])) {
-        ("", _) => String::new(),
-        (kernel, "") => kernel.to_owned(),
-        (kernel, architecture) => format!("{kernel} ({architecture})"),
-    };
-    vec![
-        name,
-        json!(status),
-        json!(or_none(&roles.join(","))),
-        age,
-        json!(text(&info["kubeletVersion"])),
-        address("InternalIP"),
-        address("ExternalIP"),
-        unknown(text(&info["osImage"])),
-        unknown(&kernel),
-        unknown(text(&info["containerRuntimeVersion"])),
-    ]
+    let labels = node["metadata"]["labels"].as_object().into_iter().flatten();
+    let roles: Vec<&str> = labels.filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/")).collect();
+    let mut addresses = items(&node["status"]["addresses"]).iter().filter(|one| one["type"] == "InternalIP");
+    let address = addresses.next().map_or("", |one| text(&one["address"]));
+    let shown =
+        [or_none(&roles.join(",")), text(&info["kubeletVersion"]), or_none(address), "<none>"].map(|t| json!(t));
+    let [roles, version, internal, external] = shown;
+    let kernel = format!("{} ({})", text(&info["kernelVersion"]), text(&info["architecture"]));
+    let machine = [text(&info["osImage"]), &kernel, text(&info["containerRuntimeVersion"])].map(|t| json!(t));
+    [name, json!(status), roles, age, version, internal, external].into_iter().chain(machine).collect()
 }
 
 fn claim(claim: &Value, name: Value, age: Value) -> Vec<Value> {
@@ -175,30 +132,6 @@ fn claim(claim: &Value, name: Value, age: Value) -> Vec<Value> {
     ]
 }
 
-fn volume(volume: &Value, name: Value, age: Value) -> Vec<Value> {
-    let (spec, status) = (&volume["spec"], &volume["status"]);
-    let phase = if crate::object::is_terminating(volume) { "Terminating" } else { text(&status["phase"]) };
-    let claim = &spec["claimRef"];
-    let claim = if claim.is_object() {
-        format!("{}/{}", text(&claim["namespace"]), text(&claim["name"]))
-    } else {
-        String::new()
-    };
-    vec![
-        name,
-        json!(plain(&spec["capacity"]["storage"])),
-        json!(joined(&spec["accessModes"], access_mode)),
-        json!(text(&spec["persistentVolumeReclaimPolicy"])),
-        json!(phase),
-        json!(claim),
-        json!(text(&spec["storageClassName"])),
-        json!("<unset>"),
-        json!(text(&status["reason"])),
-        age,
-        json!(text(&spec["volumeMode"])),
-    ]
-}
-
 /// Names and images of a template's containers.
 fn template(spec: &Value) -> [Value; 2] {
     let containers = &spec["template"]["spec"]["containers"];
@@ -206,18 +139,7 @@ fn template(spec: &Value) -> [Value; 2] {
 }
 
 fn selector(selector: &Value) -> Value {
-    let mut parts = pairs(selector["matchLabels"].as_object());
-    for one in items(&selector["matchExpressions"]) {
-        let (key, values) = (text(&one["key"]), joined(&one["values"], plain));
-        parts.push(match text(&one["operator"]) {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "DoesNotExist" => format!("!{key}"),
-            _ => key.to_owned(),
-        });
-    }
-    parts.sort();
-    json!(or_none(&parts.join(",")))
+    json!(or_none(&crate::object::selector_text(selector)))
 }
 
 fn endpoints(subsets: &Value) -> String {
