@@ -29,6 +29,7 @@ fn plan() -> Plan {
         cost: Cost::Low,
         interval: Duration::from_millis(20),
         timeout: Duration::from_secs(2),
+        slow: None,
     };
     Plan {
         id: ScenarioId("bench/fold".to_owned()),
@@ -36,6 +37,7 @@ fn plan() -> Plan {
         file: String::new(),
         line: 1,
         suites: Vec::new(),
+        needs: Vec::new(),
         promise: Promise { document: String::new(), section: String::new(), says: String::new() },
         workload: WorkloadRef { kind: WorkloadKind::Deployment, name: "backend".to_owned() },
         service: "backend".to_owned(),

@@ -21,6 +21,33 @@ pub fn text(duration: Duration) -> String {
     SignedDuration::try_from(duration).map_or_else(|_| "forever".to_owned(), |signed| format!("{signed:#}"))
 }
 
+/// For `#[serde(with = "crate::duration::optional")]`.
+pub mod optional {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Writes it as text, or as nothing.
+    ///
+    /// # Errors
+    /// What the serializer returns.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => serializer.serialize_some(&super::text(*duration)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads a text, or nothing.
+    ///
+    /// # Errors
+    /// What [`super::parse`] says, at the place of the text.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| super::parse(&text).map_err(D::Error::custom)).transpose()
+    }
+}
+
 /// For `#[serde(with = "crate::duration")]`.
 ///
 /// # Errors
@@ -36,24 +63,4 @@ pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S:
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse(&text).map_err(D::Error::custom)
-}
-
-/// For `#[serde(default, with = "crate::duration::optional")]`.
-pub mod optional {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    /// # Errors
-    /// What the serializer returns.
-    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        duration.map(super::text).serialize(serializer)
-    }
-
-    /// # Errors
-    /// What [`super::parse`] says, at the place of the text.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| super::parse(&text).map_err(D::Error::custom)).transpose()
-    }
 }

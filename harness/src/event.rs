@@ -98,6 +98,13 @@ pub enum What {
     },
     /// A scenario began; the plan makes the journal replayable by itself.
     ScenarioStarted(Box<Plan>),
+    /// A scenario was not run, because its surroundings lack what it needs.
+    ScenarioSkipped {
+        /// What would have been run.
+        plan: Box<Plan>,
+        /// What is not there.
+        why: String,
+    },
     /// The scenario entered a phase: the report's break-down of time.
     PhaseEntered(Phase),
     /// The pods as they were before anything was broken.

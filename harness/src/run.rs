@@ -21,6 +21,7 @@ use crate::heal::{self, Ledger, Opened};
 use crate::pipeline;
 use crate::report::Report;
 use crate::scenario::plan::Plan;
+use crate::system::SystemError;
 use crate::system::live::Live;
 use crate::verdict::{Exit, judge};
 
@@ -28,6 +29,7 @@ mod bundle;
 pub mod directory;
 pub mod files;
 mod hold;
+mod needs;
 pub mod place;
 pub mod recorder;
 pub mod release;
@@ -101,6 +103,9 @@ pub enum RunError {
     /// The state directory, in which open faults are recorded, cannot be used.
     #[error(transparent)]
     State(heal::HealError),
+    /// The cluster does not say whether it has what scenarios need.
+    #[error("look for what scenarios need")]
+    Needs(#[source] SystemError),
     /// Another run works there.
     #[error("take namespace `{namespace}` on `{cluster}`: another run is at work there (lock `{lock}`)")]
     Busy {
@@ -225,6 +230,7 @@ async fn on_cluster(
         let about = bundle::About::release(recorder.known());
         return Ok(write_bundle(about, cluster, directory, recorder, cancel).await?);
     }
+    let plans = needs::met(&request.plans, cluster, recorder).await?;
     let ledger = Ledger::create(
         state,
         Opened {
@@ -239,7 +245,7 @@ async fn on_cluster(
     let guardian = Guardian::start(&request.program, ledger.path()).map_err(RunError::Guardian)?;
     recorder.guard_with(ledger);
     let system = Live::new(cluster.clone(), recorder.clock, directory.run().to_owned(), request.seed);
-    for plan in &request.plans {
+    for plan in &plans {
         if cancel.is_cancelled() {
             break;
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
-use crate::event::{Ended, Offset, StageResult};
+use crate::event::{Ended, Offset, StageResult, Subject};
 use crate::outcome::{Outcome, Recovery, StepResult};
 use crate::scenario::plan::{BudgetFrom, Expect, Plan, Step, Symptom};
 
@@ -60,13 +60,16 @@ impl fmt::Display for Verdict {
 ///
 /// What spoils the experiment comes first: a run that was cut short, did not inject, disturbed
 /// the system by looking, or could not prove its fault says nothing, whatever it measured.
-/// Then pass needs the upper end of the recovery time within the budget; fail needs its lower
-/// end beyond, or something bad that was seen beyond; all else is inconclusive.
+/// Then what had to stay good throughout must have stayed so. Then pass needs the upper end of
+/// the recovery time within the budget; fail needs its lower end beyond, or something bad that
+/// was seen beyond; all else is inconclusive.
 #[must_use]
 pub fn judge(plan: &Plan, outcome: &Outcome) -> Verdict {
     let judged = match spoiled(outcome) {
         Some(why) => Err(why),
-        None => measured(plan, outcome),
+        None => {
+            throughout(outcome).map_or_else(|| measured(plan, outcome), Ok).and_then(|judged| watched(outcome, judged))
+        }
     };
     judged.unwrap_or_else(|why| Verdict::Inconclusive { why })
 }
@@ -94,6 +97,28 @@ fn spoiled(outcome: &Outcome) -> Option<String> {
         return Some(format!("no proof that the fault took effect; never seen: {}", unmet.join("; ")));
     }
     None
+}
+
+/// Whether something was bad that had to stay good.
+fn throughout(outcome: &Outcome) -> Option<Verdict> {
+    let bad = outcome.broken_invariant()?;
+    let subject = match &bad.subject {
+        Subject::Service => String::new(),
+        Subject::Pod { name, .. } => format!(" at pod {name}"),
+    };
+    let check = &bad.check;
+    Some(Verdict::Fail { why: format!("check `{check}` must stay good throughout, and saw{subject}: {}", bad.reason) })
+}
+
+/// Nothing passes that rests on a check which nobody could look at.
+fn watched(outcome: &Outcome, judged: Verdict) -> Result<Verdict, String> {
+    match outcome.unwatched_invariant() {
+        Some(check) if judged == Verdict::Pass => Err(format!(
+            "check `{check}` must stay good throughout, and nobody can tell: it was not good before the fault, or did \
+             not answer after it"
+        )),
+        _ => Ok(judged),
+    }
 }
 
 fn measured(plan: &Plan, outcome: &Outcome) -> Result<Verdict, String> {
@@ -146,7 +171,7 @@ fn bad_beyond(plan: &Plan, outcome: &Outcome) -> Option<String> {
         return Some(format!("still bad {} after {over}", seconds(bad.since(end))));
     }
     let (ready, expected) = outcome.pods_missing()?;
-    let is_watched = |at: Offset| at > end + plan.slow;
+    let is_watched = |at: Offset| at > end + plan.slow_max();
     let looked = outcome.last_answer().is_some_and(is_watched);
     looked.then(|| format!("{ready} of {expected} pods ready {} after {over}", seconds(outcome.now().since(end))))
 }
@@ -174,7 +199,7 @@ pub fn remarks(plan: &Plan, outcome: &Outcome) -> Vec<String> {
             (Expect::Recovery, StepResult::NotRecovered) => {
                 Some(format!("`{command}` was expected to recover the system, and it did not"))
             }
-            (Expect::NoRecovery | Expect::Recovery, _) => None,
+            (Expect::NoRecovery | Expect::Recovery | Expect::Part, _) => None,
         }
     };
     plan.remedy.iter().enumerate().filter_map(remark).collect()

@@ -27,6 +27,7 @@ fn the_committed_file_is_valid() {
     assert!(config.root.is_absolute());
     let flaws: Vec<&str> = config.builds.keys().map(String::as_str).collect();
     let expected = [
+        "caches-failures",
         "costly-health",
         "crash-loop",
         "drops-sockets",

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use harness::scenario::file::{plans, schema};
-use harness::scenario::plan::{BudgetFrom, Expect, ProxyPlan, Role, Symptom, Through};
+use harness::scenario::needs::Need;
+use harness::scenario::plan::{BudgetFrom, CheckName, Expect, Proof, ProxyPlan, Role, Symptom, Through};
 
 const GOOD: &str = "\
 name: example
@@ -59,14 +60,24 @@ fn a_variant_goes_the_way_of_its_scenario_or_its_own() {
 
 #[test]
 fn the_interval_follows_from_the_budget() {
-    for (budget, cost, expected) in
-        [("60s", "low", 300), ("1s", "low", 20), ("300s", "low", 500), ("60s", "high", 1_200)]
-    {
-        let text =
-            GOOD.replace("60s", budget).replace("  - name: ready\n", &format!("  - name: ready\n    cost: {cost}\n"));
-        let plan = &plans("example.yaml", &text).unwrap()[0];
-        assert_eq!(plan.checks[0].interval, Duration::from_millis(expected), "{budget} {cost}");
+    for (budget, expected) in [("60s", 300), ("1s", 20), ("300s", 500)] {
+        let plan = &plans("example.yaml", &GOOD.replace("60s", budget)).unwrap()[0];
+        assert_eq!(plan.checks[0].interval, Duration::from_millis(expected), "{budget}");
     }
+}
+
+#[test]
+fn a_check_may_have_a_slow_of_its_own() {
+    let check = |lines: &str, expected: (u64, u64)| {
+        let text = GOOD.replace("  - name: ready\n", &format!("  - name: ready\n{lines}"));
+        let plan = &plans("example.yaml", &text).unwrap()[0];
+        let ready = &plan.checks[0];
+        assert_eq!((plan.slow_of(&ready.name).as_secs(), ready.timeout.as_secs()), expected, "{lines}");
+        assert_eq!(plan.slow_of(&plan.checks[1].name), plan.slow, "of the other check nothing was said");
+    };
+    check("", (1, 2));
+    check("    slow: 5s\n", (5, 5));
+    check("    slow: 5s\n    timeout: 9s\n", (5, 9));
 }
 
 #[test]
@@ -90,6 +101,25 @@ fn what_is_wrong_is_named_at_its_place() {
         "check-failed: ping",
         "check-failed: pong",
         "x.yaml:17:12: the proof names check `pong`; there are `ready`, `ping`",
+    );
+    let ping = "redis: { of: statefulset/redis } }\nvariants";
+    for (check_of, expected) in [
+        ("environment: { variable: 1A } }\nvariants", "`1A` can be no variable"),
+        ("log: { of: deployment/backend, fields: {} } }\nvariants", "`fields` names none"),
+        ("llm-double: { counts: [] } }\nvariants", "`counts` names no counter"),
+        ("survival: { target: service, path: /ws, send: {}, end: {} } }\nvariants", "`end` names no key"),
+    ] {
+        check(ping, check_of, &format!("x.yaml:11:11: {expected}"));
+    }
+    check(
+        "http: { target: each-pod, path: /ready }",
+        "log: { of: deployment/backend, fields: { level: ERROR } }",
+        "x.yaml:9:11: this check reads a value, which is neither good nor bad",
+    );
+    check(
+        "pod-signal: { of: statefulset/redis, signal: SIGKILL }",
+        "llm-double: { answers: quota, lasts: 5s }",
+        "x.yaml:16:12: the fault is one of the LLM's double: say `needs: [llm-double]`",
     );
     check("[{ check-failed: ping }]", "[]", "x.yaml:17:12: a fault without proof can never pass");
     check(
@@ -118,6 +148,24 @@ fn what_is_wrong_is_named_at_its_place() {
         "x.yaml:8:29: the number of samples must be above zero",
     );
     check("path: /ready", "path: ready", "x.yaml:9:11: `ready` is no path");
+    check(
+        "  - name: ready\n",
+        "  - name: ready\n    slow: 5s\n    timeout: 4s\n",
+        "x.yaml:11:14: a timeout below `slow`",
+    );
+    check(
+        "    check: { http: { target: each-pod, path: /ready } }",
+        "    cost: high\n    check: { http: { target: each-pod, path: /ready } }\nhold: 4s",
+        "x.yaml:12:7: `hold` (4s) holds too few samples of check `ready`, one every 1200ms",
+    );
+    let question = |text: &str, end: &str, excuses: &str| {
+        let by = format!("chunk: {{ type: c }}, text: {text}, end: {end}, excuses: {excuses}");
+        format!("question: {{ target: each-pod, path: /ws, send: {{ type: q }}, answered-by: {{ {by} }} }}")
+    };
+    let ready = "http: { target: each-pod, path: /ready }";
+    check(ready, &question("content", "{ type: e }", "[]"), "x.yaml:9:11: `content` is no JSON pointer");
+    check(ready, &question("/content", "{}", "[]"), "x.yaml:9:11: `end` names no key");
+    check(ready, &question("/content", "{ type: e }", "[' ']"), "x.yaml:9:11: an empty excuse is in every answer");
     check("path: /ready", "path: /ready, status: 0", "x.yaml:9:11: 0 is no HTTP status");
     check(
         "path: /ready",
@@ -197,4 +245,23 @@ fn the_committed_scenarios_are_valid_and_say_what_the_runbook_says() {
 fn the_committed_schema_is_current() {
     let committed = std::fs::read_to_string(Path::new("../scenarios/schema.json")).unwrap();
     assert!(committed == schema(), "`cargo xtask schema > scenarios/schema.json` renews it");
+}
+
+#[test]
+fn what_needs_a_double_falls_away_where_there_is_none() {
+    let check = "  - name: refused\n    role: proof\n    check: { llm-double: { counts: [no-key] } }\nvariants:\n";
+    let with = GOOD.replace("variants:\n", check);
+    let left = |proof: &str| {
+        let text = with.replace("[{ check-failed: ping }]", proof);
+        let plan = plans("x.yaml", &text).unwrap().remove(0);
+        plan.without(Need::LlmDouble).map(|left| (left.checks.len(), left.proof))
+    };
+    let failed = || Proof::CheckFailed(CheckName("ping".to_owned()));
+    assert_eq!(left("[{ check-failed: ping }]"), Some((2, vec![failed()])));
+    assert_eq!(left("[{ grew: refused }, { check-failed: ping }]"), Some((2, vec![failed()])));
+    let any = "[{ any-of: [{ grew: refused }, { check-failed: ping }] }]";
+    assert_eq!(left(any), Some((2, vec![Proof::AnyOf(vec![failed()])])));
+    assert_eq!(left("[{ grew: refused }]"), None, "nothing else proves the fault");
+    let whole = GOOD.replace("suites: [quick]\n", "suites: [quick]\nneeds: [llm-double]\n");
+    assert_eq!(plans("x.yaml", &whole).unwrap()[0].without(Need::LlmDouble), None);
 }

@@ -50,6 +50,24 @@ fn understood() {
     check("kubectl delete pods redis-0", &delete, None);
     check("kubectl delete pod/redis-0", &delete, None);
     check("kubectl delete po redis-0", &delete, None);
+
+    let rotate = Action::ApplySecret {
+        name: "llm-api-key".to_owned(),
+        key: "key".to_owned(),
+        placeholder: "NEW_API_KEY_HERE".to_owned(),
+    };
+    // As it stands in the runbook, over four lines and on one.
+    let lines = "kubectl create secret generic llm-api-key \\\n  --from-literal=key='NEW_API_KEY_HERE' \\\n  \
+                 -n hsc-jit \\\n  --dry-run=client -o yaml | kubectl apply -f -";
+    check(lines, &rotate, Some("hsc-jit"));
+    check(&lines.replace("\\\n ", ""), &rotate, Some("hsc-jit"));
+    check(
+        &lines.replace("='NEW_API_KEY_HERE'", "=\"NEW_API_KEY_HERE\"").replace("-o yaml", "--output=json"),
+        &rotate,
+        Some("hsc-jit"),
+    );
+
+    check("the provider answers again", &Action::ProviderAnswersAgain, None);
 }
 
 #[test]
@@ -98,6 +116,27 @@ fn refused_by_name() {
     check("kubectl delete pod 'redis-0", "does not end");
     check("kubectl delete pod redis-0 \\", "backslash");
     check("kubectl delete pod redis-0 # the broken one", "`#`");
+    check("kubectl delete pod redis-0 | kubectl apply -f -", "`kubectl delete pod redis-0`");
+    check("kubectl delete pod redis-0 || kubectl apply -f -", "`|` needs a shell");
+    check("kubectl delete pod redis-0 |", "`|` needs a shell");
+    let create = "kubectl create secret generic a --from-literal=key=A_KEY --dry-run=client -o yaml";
+    check(create, "`kubectl create`");
+    check(&format!("{create} | kubectl replace -f -"), "`|` needs a shell");
+    check(&format!("{create} | kubectl apply -f - --force"), "`|` needs a shell");
+    check(&format!("{create} --append-hash | kubectl apply -f -"), "`--append-hash`");
+    for (from, to, names) in [
+        (" --dry-run=client", "", "needs `--dry-run=client`"),
+        ("=client", "=server", "needs `--dry-run=client`"),
+        (" -o yaml", "", "needs `-o yaml`"),
+        (" --from-literal=key=A_KEY", "", "needs `--from-literal`"),
+        ("generic a", "generic a b", "one Secret by name, not `a b`"),
+        ("secret generic", "configmap", "`kubectl create configmap a`"),
+        ("A_KEY", "hunter2", "the value of `key` stands in clear"),
+    ] {
+        let wrong = format!("{} | kubectl apply -f -", create.replace(from, to));
+        check(&wrong, names);
+        assert!(!wrong.parse::<Command>().unwrap_err().to_string().contains("hunter2"), "a value is not shown");
+    }
 }
 
 #[test]
@@ -116,6 +155,8 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(workload, to_revision)| Action::RolloutUndo { workload, to_revision }),
         (workload, any::<u32>()).prop_map(|(workload, replicas)| Action::Scale { workload, replicas }),
         name.prop_map(|name| Action::DeletePod { name }),
+        (name, "[a-z.]{1,9}", "[A-Z]{1,5}(_[A-Z]{1,5}){1,3}")
+            .prop_map(|(name, key, placeholder)| Action::ApplySecret { name, key, placeholder }),
     ]
 }
 

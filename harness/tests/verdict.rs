@@ -2,7 +2,7 @@
 
 use harness::event::{Baseline, Ended, Seen, StageResult, What};
 use harness::outcome::Outcome;
-use harness::scenario::plan::{Budget, Plan, Symptom};
+use harness::scenario::plan::{Budget, Plan, Role, Symptom};
 use harness::verdict::{Exit, GateFacts, Interrupt, Verdict, gate, judge, remarks};
 use proptest::prelude::*;
 
@@ -91,6 +91,35 @@ fn measured_against_the_budget() {
         }),
         "fail",
         "still bad",
+    );
+}
+
+#[test]
+fn what_must_stay_good_throughout() {
+    let invariant = || {
+        let mut plan = plan();
+        plan.checks[1].role = Role::Invariant;
+        plan
+    };
+    let rest = |run: &mut Run| {
+        run.series("ready", &of_pod("a"), 1_000, 3_000, &bad());
+        run.series("ready", &of_pod("a"), 3_000, 4_200, &Seen::Good);
+    };
+    let kept = run(invariant(), |run| {
+        rest(run);
+        run.series("service", &service(), 1_000, 4_200, &Seen::Good);
+    });
+    check("kept", &kept, "pass", "");
+    let broken = run(invariant(), |run| {
+        rest(run);
+        run.look(2_000, "service", &service(), bad());
+    });
+    check("broken once", &broken, "fail", "check `service` must stay good throughout, and saw: 503 not ready");
+    check(
+        "never looked at",
+        &run(invariant(), rest),
+        "inconclusive",
+        "check `service` must stay good throughout, and nobody",
     );
 }
 

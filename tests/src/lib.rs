@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -125,6 +127,18 @@ impl Cluster<'_> {
     }
 }
 
+impl Cluster<'_> {
+    /// A client of this cluster.
+    ///
+    /// # Panics
+    /// Where its kubeconfig is not one.
+    pub async fn client(&self) -> kube::Client {
+        let kubeconfig = Kubeconfig::read_from(self.kubeconfig()).expect("the kubeconfig can be read");
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        kube::Client::try_from(config.expect("the kubeconfig is valid")).expect("the kubeconfig is complete")
+    }
+}
+
 impl Drop for Cluster<'_> {
     fn drop(&mut self) {
         let ended = self.place.run(["cluster", "down"]);
@@ -191,6 +205,15 @@ pub fn eventually<T>(within: Duration, mut look: impl FnMut() -> Result<T, Strin
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// The journal of the newest run in a directory, where there is one.
+#[must_use]
+pub fn newest_journal(runs: &Path) -> Option<PathBuf> {
+    let mut found: Vec<_> = std::fs::read_dir(runs).ok()?.flatten().map(|entry| entry.path()).collect();
+    found.retain(|path| path.is_dir() && !path.is_symlink());
+    found.sort();
+    found.pop().map(|run| run.join("journal.ndjson"))
 }
 
 /// Ends a child with SIGKILL and reaps it.

@@ -2,11 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use gameday_tests::{Cluster, Place, eventually, kill};
+use gameday_tests::{Cluster, Place, eventually, kill, newest_journal};
 use harness::event::{Event, What};
 use harness::journal;
 use serde_json::Value;
@@ -65,9 +64,9 @@ fn start(place: &Place, variant: &str) -> Child {
 
 /// Waits until the newest journal holds such an event, or the gate has ended.
 fn wait_for(place: &Place, gate: &mut Child, reached: impl Fn(&What) -> bool) -> bool {
-    let known = newest(&place.runs());
+    let known = newest_journal(&place.runs());
     eventually(REACHES_WITHIN, || {
-        let journal = newest(&place.runs()).filter(|journal| Some(journal) != known.as_ref());
+        let journal = newest_journal(&place.runs()).filter(|journal| Some(journal) != known.as_ref());
         let events = journal.and_then(|path| journal::read::<Event>(&path).ok()).map(|recorded| recorded.entries);
         if events.iter().flatten().any(|event| reached(&event.what)) {
             return Ok(true);
@@ -77,13 +76,6 @@ fn wait_for(place: &Place, gate: &mut Child, reached: impl Fn(&What) -> bool) ->
         }
         Err(format!("{} events", events.map_or(0, |events| events.len())))
     })
-}
-
-fn newest(runs: &Path) -> Option<std::path::PathBuf> {
-    let mut found: Vec<_> = std::fs::read_dir(runs).ok()?.flatten().map(|entry| entry.path()).collect();
-    found.retain(|path| path.is_dir() && !path.is_symlink());
-    found.sort();
-    found.pop().map(|run| run.join("journal.ndjson"))
 }
 
 /// What must be as before: specs, settings, Secrets, ready pods and no stopped process.

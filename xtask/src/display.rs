@@ -134,6 +134,7 @@ fn told(event: &Event) -> Option<String> {
             format!("{stage}: {}{facts}", result_words(result))
         }
         What::ScenarioStarted(plan) => format!("{}: {}", plan.id, plan.title),
+        What::ScenarioSkipped { plan, why } => format!("{}: skipped, {why}", plan.id),
         What::PhaseEntered(phase) => format!("{scenario}{}", phase_words(*phase)),
         What::FaultSent => format!("{scenario}fault sent"),
         What::FaultFailed { error } => format!("{scenario}injection failed: {error}"),

@@ -206,7 +206,7 @@ impl From<RunError> for Failure {
                 Self::of(Exit::Environment, &error)
                     .hint("check space and permissions there, or name another place with --runs")
             }
-            RunError::Guardian(_) => Self::of(Exit::Environment, &error).hint(DOCTOR),
+            RunError::Needs(_) | RunError::Guardian(_) => Self::of(Exit::Environment, &error).hint(DOCTOR),
         }
     }
 }

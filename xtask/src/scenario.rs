@@ -143,6 +143,9 @@ fn describe(plan: &scenario::plan::Plan, namespace: &str) -> String {
     let mut line = |text: String| writeln!(out, "{text}").expect("a string can be written to");
     line(format!("{}  {}", plan.id, plan.title));
     line(format!("  promise   {}: {} ({})", plan.promise.document, plan.promise.says, plan.promise.section));
+    for need in &plan.needs {
+        line(format!("  needs     {need}, and is skipped where there is none"));
+    }
     line(format!("  breaks    {} in namespace {namespace}", fault_words(&plan.fault)));
     for step in &plan.remedy {
         line(format!("  then      {}", step.command.text));
@@ -168,6 +171,11 @@ fn fault_words(fault: &harness::fault::Fault) -> String {
         Fault::PodSignal(fault) => format!("{} to the first pod of {}", fault.signal, fault.of),
         Fault::PodDelete(fault) => format!("the first pod of {} is deleted", fault.of),
         Fault::Scale(fault) => format!("{} is scaled to {}", fault.workload, fault.replicas),
+        Fault::Secret(fault) => format!(
+            "key `{}` of secret/{} is replaced by {}, and {} is restarted",
+            fault.key, fault.name, fault.value, fault.restart
+        ),
+        Fault::LlmDouble(fault) => format!("the LLM's double answers `{}`", fault.answers),
         Fault::Traffic(trick) => format!("the traffic: {trick};"),
     }
 }

@@ -251,15 +251,17 @@ fn watching(plan: &Plan, state: &State, view: &View, now: Offset) -> Action {
         };
     }
     let felt_by = state.since + bounds::FELT_WITHIN;
-    if view.proven && view.symptom {
-        Action::Enter(Stage::Remedying(0))
-    } else if now < felt_by {
-        Action::Wait(Some(felt_by.min(deadline)))
+    let remedy = Stage::Remedying(0);
+    let (then, acts_at) = if view.proven && view.symptom {
+        // Trouble of somebody outside ends when it ends, not when it was seen.
+        (remedy, state.since + plan.fault.lasts())
     } else if nothing_felt || view.back == Back::Absorbed {
-        Action::Enter(Stage::Healing)
+        (Stage::Healing, felt_by)
     } else {
-        Action::Enter(Stage::Remedying(0))
-    }
+        // It has begun, and is not everywhere yet.
+        (remedy, felt_by.max(state.since + plan.fault.spreads_within()))
+    };
+    if now < acts_at { Action::Wait(Some(acts_at.min(deadline))) } else { Action::Enter(then) }
 }
 
 /// A remedy step, and the time after it.
@@ -305,7 +307,7 @@ fn subsided(plan: &Plan, state: &State, view: &View, now: Offset) -> Action {
 /// Until when to watch. The outcome knows once the budget has started; until then the same
 /// time counts from this stage's beginning.
 fn deadline(plan: &Plan, state: &State, view: &View) -> Offset {
-    view.deadline.unwrap_or(state.since + plan.budget.max + plan.hold + plan.slow)
+    view.deadline.unwrap_or(state.since + plan.budget.max + plan.hold + plan.slow_max())
 }
 
 #[cfg(test)]

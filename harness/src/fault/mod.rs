@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,15 +13,19 @@ use crate::proxy::{Remote, Trick};
 use crate::scenario::plan::WorkloadRef;
 use crate::system::SystemError;
 
+pub mod llm_double;
 pub mod pod_delete;
 pub mod pod_signal;
 pub mod scale;
+pub mod secret;
 pub mod traffic;
-mod workload;
+pub(crate) mod workload;
 
+pub use llm_double::{DoubleReceipt, LlmDouble};
 pub use pod_delete::PodDelete;
 pub use pod_signal::{PodSignal, Signal};
 pub use scale::Scale;
+pub use secret::{BadValue, SecretKey, SecretReceipt};
 
 /// What a scenario breaks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +37,10 @@ pub enum Fault {
     PodDelete(PodDelete),
     /// Scales a workload.
     Scale(Scale),
+    /// Replaces a key of a Secret, and restarts the workload that reads it.
+    Secret(SecretKey),
+    /// Switches how the LLM's double answers: only where there is one.
+    LlmDouble(LlmDouble),
     /// Does something to the traffic between clients and the Service. It needs a scenario, or a
     /// variant, that goes `through` the fault proxy.
     Traffic(Trick),
@@ -45,6 +54,9 @@ pub struct Reach<'a> {
     /// The fault proxy, in the run that has one. Whoever heals from outside has none.
     pub proxy: Option<&'a Remote>,
 }
+
+/// A rollout takes its time: three pods one by one, each with its readiness and its grace.
+const ROLLOUT_WITHIN: Duration = Duration::from_secs(120);
 
 /// All that healing needs, known and synced before the injection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,6 +101,10 @@ pub enum Receipt {
         /// Its `spec.replicas` by the fault.
         replicas_fault: u32,
     },
+    /// A replaced key of a Secret.
+    Secret(SecretReceipt),
+    /// A switched double of the LLM.
+    LlmDouble(DoubleReceipt),
     /// Something done to the traffic.
     Traffic {
         /// Where the proxy's API is. Its token stands nowhere: without it the tricks can only
@@ -102,16 +118,19 @@ pub enum Receipt {
 }
 
 impl Fault {
-    /// Reads what injecting and healing will need. Changes nothing.
+    /// Reads what injecting and healing will need. Changes nothing. The seed decides what is
+    /// left to chance.
     ///
     /// # Errors
     /// [`SystemError`] where the target is not there or the API refuses.
-    pub async fn prepare(&self, reach: Reach<'_>) -> Result<Receipt, SystemError> {
+    pub async fn prepare(&self, reach: Reach<'_>, seed: u64) -> Result<Receipt, SystemError> {
         let cluster = reach.cluster;
         match self {
             Self::PodSignal(fault) => fault.prepare(cluster).await,
             Self::PodDelete(fault) => fault.prepare(cluster).await,
             Self::Scale(fault) => fault.prepare(cluster).await,
+            Self::Secret(fault) => fault.prepare(cluster, seed).await,
+            Self::LlmDouble(fault) => fault.prepare(cluster).await,
             Self::Traffic(trick) => traffic::prepare(trick, reach.proxy),
         }
     }
@@ -123,7 +142,32 @@ impl Fault {
             Self::PodSignal(fault) => Some(&fault.of),
             Self::PodDelete(fault) => Some(&fault.of),
             Self::Scale(fault) => Some(&fault.workload),
-            Self::Traffic(_) => None,
+            Self::Secret(fault) => Some(&fault.restart),
+            Self::LlmDouble(_) | Self::Traffic(_) => None,
+        }
+    }
+
+    /// How long it may take to be everywhere. Who acts on the first sign of it would put right
+    /// a system that is only half broken.
+    #[must_use]
+    pub fn spreads_within(&self) -> Duration {
+        match self {
+            Self::Secret(_) => ROLLOUT_WITHIN,
+            Self::PodSignal(_) | Self::PodDelete(_) | Self::Scale(_) | Self::LlmDouble(_) | Self::Traffic(_) => {
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// How long it stands at least before the remedy: trouble of somebody outside, who does not
+    /// wait for us to have seen it.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        match self {
+            Self::LlmDouble(fault) => fault.lasts,
+            Self::PodSignal(_) | Self::PodDelete(_) | Self::Scale(_) | Self::Secret(_) | Self::Traffic(_) => {
+                Duration::ZERO
+            }
         }
     }
 }
@@ -139,6 +183,8 @@ impl Receipt {
             Self::PodSignal { .. } => pod_signal::inject(self, cluster).await,
             Self::PodDelete { .. } => pod_delete::inject(self, cluster).await,
             Self::Scale { .. } => scale::inject(self, cluster).await,
+            Self::Secret(receipt) => receipt.inject(cluster).await,
+            Self::LlmDouble(receipt) => receipt.inject(cluster).await,
             Self::Traffic { .. } => traffic::inject(self, reach.proxy).await,
         }
     }
@@ -156,6 +202,8 @@ impl Receipt {
             // The workload's controller makes a new pod; nothing of ours is left to undo.
             Self::PodDelete { .. } => Vec::new(),
             Self::Scale { .. } => scale::heal(self, cluster).await?,
+            Self::Secret(receipt) => receipt.heal(cluster).await?,
+            Self::LlmDouble(receipt) => receipt.heal(cluster).await?,
             Self::Traffic { .. } => traffic::heal(self, reach.proxy).await?,
         };
         if let Some(workload) = self.workload() {
@@ -170,6 +218,8 @@ impl Receipt {
         match self {
             Self::PodSignal { of, .. } | Self::PodDelete { of, .. } => Some(of),
             Self::Scale { workload, .. } => Some(workload),
+            Self::Secret(receipt) => Some(&receipt.restart),
+            Self::LlmDouble(receipt) => Some(&receipt.of),
             Self::Traffic { .. } => None,
         }
     }
@@ -183,6 +233,10 @@ impl fmt::Display for Receipt {
             Self::Scale { workload, replicas_fault, .. } => {
                 write!(formatter, "scale of {workload} to {replicas_fault}")
             }
+            Self::Secret(SecretReceipt { name, key, value, .. }) => {
+                write!(formatter, "key `{key}` of secret/{name} replaced by {value}")
+            }
+            Self::LlmDouble(DoubleReceipt { fault, .. }) => write!(formatter, "the LLM's double switched to `{fault}`"),
             Self::Traffic { trick, .. } => write!(formatter, "traffic: {trick}"),
         }
     }

@@ -1,5 +1,6 @@
 //! What faults need to know of workloads: their pods, their replicas, whether they are ready.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -8,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use crate::clock::wall_clock;
 use crate::cluster::{Cluster, pods};
 use crate::heal::receipts::FIELD_MANAGER;
 use crate::scenario::plan::{WorkloadKind, WorkloadRef};
@@ -15,6 +17,8 @@ use crate::system::SystemError;
 
 /// How long a healed workload may take until all its pods are ready.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
+/// What `kubectl rollout restart` leaves in a template.
+const RESTARTED_AT: &str = "kubectl.kubernetes.io/restartedAt";
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -99,7 +103,56 @@ async fn look(cluster: &Cluster, workload: &WorkloadRef) -> Result<Option<String
     Ok((!same).then(|| format!("{ready} of {wanted} pods ready, {} there", facts.len())))
 }
 
-async fn pods_of(cluster: &Cluster, workload: &WorkloadRef) -> Result<Vec<Pod>, SystemError> {
+/// Restarts the workload as `kubectl rollout restart` does, in the patch that it sends (seen on
+/// 1.36); returns what kubectl prints.
+///
+/// # Errors
+/// [`SystemError`] where the API refuses.
+pub(crate) async fn restart(cluster: &Cluster, workload: &WorkloadRef) -> Result<String, SystemError> {
+    let now = wall_clock().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let annotations = json!({ RESTARTED_AT: now });
+    let patch = Patch::Strategic(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }));
+    let parameters = PatchParams { field_manager: Some("kubectl-rollout".to_owned()), ..PatchParams::default() };
+    let (client, namespace, name) = (cluster.client.clone(), &cluster.namespace, &workload.name);
+    let (patched, kind) = match workload.kind {
+        WorkloadKind::Deployment => {
+            let api = Api::<Deployment>::namespaced(client, namespace);
+            (api.patch(name, &parameters, &patch).await.map(drop), "deployment.apps")
+        }
+        WorkloadKind::StatefulSet => {
+            let api = Api::<StatefulSet>::namespaced(client, namespace);
+            (api.patch(name, &parameters, &patch).await.map(drop), "statefulset.apps")
+        }
+    };
+    patched.map_err(|error| SystemError::from_api(&format!("restart {workload}"), &error))?;
+    Ok(format!("{kind}/{name} restarted"))
+}
+
+/// When the workload's newest template was last restarted, as the annotation says it.
+pub(super) async fn restarted_at(cluster: &Cluster, workload: &WorkloadRef) -> Result<Option<String>, SystemError> {
+    let (client, namespace, name) = (cluster.client.clone(), &cluster.namespace, &workload.name);
+    let template = match workload.kind {
+        WorkloadKind::Deployment => {
+            let found = Api::<Deployment>::namespaced(client, namespace).get(name).await;
+            found.map(|found| found.spec.map(|spec| spec.template))
+        }
+        WorkloadKind::StatefulSet => {
+            let found = Api::<StatefulSet>::namespaced(client, namespace).get(name).await;
+            found.map(|found| found.spec.map(|spec| spec.template))
+        }
+    };
+    let template = template.map_err(|error| SystemError::from_api(&format!("read {workload}"), &error))?;
+    let metadata = template.and_then(|template| template.metadata);
+    Ok(restarted_annotation(metadata.and_then(|metadata| metadata.annotations).as_ref()))
+}
+
+/// The annotation among those of a template, or of a pod that was made from it.
+pub(super) fn restarted_annotation(annotations: Option<&BTreeMap<String, String>>) -> Option<String> {
+    annotations?.get(RESTARTED_AT).cloned()
+}
+
+/// Every pod of the workload, those on their way out included.
+pub(super) async fn pods_of(cluster: &Cluster, workload: &WorkloadRef) -> Result<Vec<Pod>, SystemError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let all = api.list(&ListParams::default()).await;
     let all = all.map_err(|error| SystemError::from_api(&format!("list pods of {workload}"), &error))?;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cluster::Cluster;
 use crate::fault::Receipt;
+use crate::fault::secret::kept;
 use crate::heal::HealError;
 use crate::system::SystemError;
 
@@ -20,11 +21,15 @@ pub const FIELD_MANAGER: &str = "gameday";
 
 const KEY: &str = "receipt.json";
 
-/// Leaves a receipt in the cluster.
+/// Leaves a receipt in the cluster, and beside it the original of what a Secret holds, which
+/// must be nowhere else.
 ///
 /// # Errors
 /// [`SystemError`] where the API refuses.
 pub async fn keep(cluster: &Cluster, run: &str, receipt: &Receipt) -> Result<(), SystemError> {
+    if let Receipt::Secret(secret) = receipt {
+        kept::keep(cluster, run, secret).await?;
+    }
     let name = name_of(receipt);
     let labels = [(RUN_LABEL, run), (RECEIPT_LABEL, "fault")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     let text = serde_json::to_string(receipt).expect("a receipt has string keys only");
@@ -44,11 +49,15 @@ pub async fn keep(cluster: &Cluster, run: &str, receipt: &Receipt) -> Result<(),
         .map_err(|error| SystemError::from_api(&format!("keep receipt `{name}`"), &error))
 }
 
-/// Removes a receipt from the cluster; it need not be there.
+/// Removes a receipt from the cluster, with the original that was kept; neither need be there.
 ///
 /// # Errors
 /// [`HealError::Unverified`] where the API refuses.
 pub async fn forget(cluster: &Cluster, receipt: &Receipt) -> Result<(), HealError> {
+    if let Receipt::Secret(secret) = receipt {
+        let forgotten = kept::forget(cluster, &secret.kept).await;
+        forgotten.map_err(|error| HealError::Unverified { what: receipt.to_string(), reason: error.message })?;
+    }
     let name = name_of(receipt);
     match api(cluster).delete(&name, &DeleteParams::default()).await {
         Ok(_) => Ok(()),

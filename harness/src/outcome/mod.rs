@@ -19,9 +19,10 @@
 
 use std::time::Duration;
 
-use crate::event::{Baseline, Ended, Event, Offset, Phase, Sample, Seen, What};
+use crate::event::{Baseline, Ended, Event, Offset, Phase, Sample, Seen, Subject, What};
 use crate::scenario::plan::{BudgetFrom, CheckName, Plan};
 
+mod invariants;
 mod known;
 mod pods;
 mod progress;
@@ -30,6 +31,7 @@ mod scan;
 mod tally;
 mod timeline;
 
+use invariants::Invariants;
 pub use known::{FirstBad, Recovery, StepOutcome, StepResult};
 use pods::Pods;
 use progress::{FaultMark, Progress};
@@ -49,6 +51,7 @@ pub struct Outcome {
     pods: Pods,
     timeline: Timeline,
     evidence: proof::Evidence,
+    invariants: Invariants,
     tally: Tally,
     fault: Option<FaultMark>,
     fault_failed: Option<String>,
@@ -75,6 +78,7 @@ impl Outcome {
             pods: Pods::new(plan.workload.clone()),
             timeline: Timeline::new(plan),
             evidence: proof::Evidence::new(plan),
+            invariants: Invariants::new(plan),
             tally: Tally::new(plan),
             fault: None,
             fault_failed: None,
@@ -126,6 +130,7 @@ impl Outcome {
             What::PhaseEntered(phase) => self.tally.phase(at, *phase),
             What::BaselineCompared(baseline) => self.baseline = Some(baseline.clone()),
             What::Load(second) => self.tally.load(second, self.fault.as_ref().map(|fault| fault.at)),
+            What::HealSent => self.invariants.heal_sent(at),
             What::Healed { facts } => self.healed = Some(facts.clone()),
             What::HealFailed { error } => self.heal_failed = Some(error.clone()),
             What::Note { text } => self.notes.push(text.clone()),
@@ -135,9 +140,9 @@ impl Outcome {
             | What::StageStarted { .. }
             | What::StageFinished { .. }
             | What::ScenarioStarted(_)
+            | What::ScenarioSkipped { .. }
             | What::FaultPrepared { .. }
             | What::FaultDone
-            | What::HealSent
             | What::RunEnded { .. } => {}
         }
         self.scan_settled();
@@ -156,7 +161,7 @@ impl Outcome {
         let points = &self.timeline.points()[self.timeline.first_from(from)..];
         required.into_iter().all(|series| {
             let of_series = points.iter().filter(|point| point.series == series && point.sent <= now);
-            is_unbroken(of_series, from, now, self.plan.slow)
+            is_unbroken(of_series, from, now, self.plan.slow_max())
         })
     }
 
@@ -190,6 +195,19 @@ impl Outcome {
     #[must_use]
     pub fn first_bad(&self) -> Option<&FirstBad> {
         self.first_bad.as_ref()
+    }
+
+    /// The first bad sample of a check that must stay good throughout.
+    #[must_use]
+    pub fn broken_invariant(&self) -> Option<&FirstBad> {
+        self.invariants.broken()
+    }
+
+    /// A check that must stay good throughout, and of which nobody can say whether it did: it
+    /// was not good before the fault, or gave no answer after it.
+    #[must_use]
+    pub fn unwatched_invariant(&self) -> Option<&CheckName> {
+        self.invariants.unwatched()
     }
 
     /// Whether, and how fast, the steady state is back.
@@ -257,7 +275,7 @@ impl Outcome {
     /// Absent before it has started.
     #[must_use]
     pub fn deadline(&self) -> Option<Offset> {
-        let watch = self.plan.budget.max + self.plan.hold + self.plan.slow + self.timeline.interval_max();
+        let watch = self.plan.budget.max + self.plan.hold + self.plan.slow_max() + self.timeline.interval_max();
         self.watch_start().map(|start| start + watch)
     }
 
@@ -381,9 +399,11 @@ impl Outcome {
 
     fn sample(&mut self, sample: &Sample) {
         self.now = self.now.max(sample.done);
-        self.tally.sample(sample);
-        self.evidence.sample(sample);
-        let Some(place) = self.timeline.insert(sample) else { return };
+        let slow = self.plan.slow_of(&sample.check);
+        self.tally.sample(sample, slow);
+        self.evidence.sample(sample, slow);
+        self.invariants.sample(sample, slow);
+        let Some(place) = self.timeline.insert(sample, slow) else { return };
         self.note_first_bad(sample);
         // Older than anything that could still come: what was scanned has to be scanned again.
         if self.scanned.as_ref().is_some_and(|progress| place < progress.points) {
@@ -393,13 +413,17 @@ impl Outcome {
 
     fn note_first_bad(&mut self, sample: &Sample) {
         let is_after = self.fault.as_ref().is_some_and(|fault| sample.sent >= fault.at);
-        if !is_after || kind(sample, self.plan.slow) != Kind::Bad {
+        // What a pod does not answer before it was ever ready is its start, and no symptom.
+        let is_starting = matches!(&sample.subject, Subject::Pod { uid, .. } if !self.pods.has_been_ready(uid));
+        if !is_after || is_starting || kind(sample, self.plan.slow_of(&sample.check)) != Kind::Bad {
             return;
         }
         if self.first_bad.as_ref().is_none_or(|known| (sample.done, &sample.subject) < (known.done, &known.subject)) {
             let reason = match &sample.seen {
                 Seen::Bad { reason } | Seen::Missing { reason } => reason.clone(),
-                Seen::Good => format!("right, but later than {}", crate::duration::text(self.plan.slow)),
+                Seen::Good => {
+                    format!("right, but later than {}", crate::duration::text(self.plan.slow_of(&sample.check)))
+                }
             };
             let (check, subject) = (sample.check.clone(), sample.subject.clone());
             self.first_bad = Some(FirstBad { done: sample.done, check, subject, reason });
@@ -408,6 +432,7 @@ impl Outcome {
 
     fn fault_sent(&mut self, at: Offset) {
         self.evidence.fault_sent(at, self.pods.table());
+        self.invariants.fault_sent(at);
         let members: Vec<String> = self.pods.members().map(str::to_owned).collect();
         let mut required: Vec<SeriesId> = self.timeline.fixed().collect();
         required.extend(members.iter().flat_map(|uid| self.timeline.of_pod(uid)));

@@ -12,13 +12,15 @@ pub(super) struct Pods {
     table: BTreeMap<String, PodFacts>,
     /// A uid never comes back: what a late listing says of it is old.
     gone: BTreeSet<String>,
+    /// uids of pods that have been ready at some time.
+    been_ready: BTreeSet<String>,
     /// Ready pods of the workload in the evidence.
     expected: Option<usize>,
 }
 
 impl Pods {
     pub(super) fn new(workload: WorkloadRef) -> Self {
-        Self { workload, table: BTreeMap::new(), gone: BTreeSet::new(), expected: None }
+        Self { workload, table: BTreeMap::new(), gone: BTreeSet::new(), been_ready: BTreeSet::new(), expected: None }
     }
 
     /// Takes in a full listing, and remembers how many ready pods the workload had.
@@ -31,6 +33,9 @@ impl Pods {
     }
 
     pub(super) fn seen(&mut self, pod: &PodFacts) {
+        if pod.ready {
+            self.been_ready.insert(pod.uid.clone());
+        }
         if !self.gone.contains(&pod.uid) {
             self.table.insert(pod.uid.clone(), pod.clone());
         }
@@ -39,6 +44,11 @@ impl Pods {
     pub(super) fn gone(&mut self, uid: &str) {
         self.table.remove(uid);
         self.gone.insert(uid.to_owned());
+    }
+
+    /// Whether the pod has been ready at some time: before that it serves nobody.
+    pub(super) fn has_been_ready(&self, uid: &str) -> bool {
+        self.been_ready.contains(uid)
     }
 
     /// Every pod of the namespace that is there, by uid.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::timeline::{Kind, kind};
-use crate::event::{Offset, PodFacts, Sample};
-use crate::scenario::plan::{CheckName, Plan, Proof, Role};
+use crate::event::{Offset, PodFacts, Sample, Subject};
+use crate::scenario::plan::{CheckName, Plan, Proof, Role, WorkloadRef};
 
 /// One rule of the plan's proof, and when it was first met.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,22 +16,35 @@ pub struct Proven {
 }
 
 /// What a proof check read on both sides of the fault.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 struct Readings {
     /// Of the samples sent before the fault, the newest, and whether it was good.
     before: Option<(Offset, bool)>,
     /// When the first bad sample sent after the fault was there.
     failed: Option<Offset>,
     values_before: BTreeSet<String>,
-    /// Values of samples sent after the fault, and when each was first there.
-    values_after: BTreeMap<String, Offset>,
+    /// Values of samples sent after the fault, by whose they are, and when each was first there.
+    values_after: BTreeMap<(Subject, String), Offset>,
+    /// The number that was read last before the fault, when it was asked for, by whose it was. A
+    /// higher one from before may be of an earlier count.
+    number_before: BTreeMap<Subject, (Offset, f64)>,
+}
+
+impl Readings {
+    /// Values that no sample before the fault had, and when each was first there.
+    fn new_values(&self) -> impl Iterator<Item = (&Subject, Offset)> {
+        let known = !self.values_before.is_empty();
+        let new = self.values_after.iter().filter(move |((_, value), _)| known && !self.values_before.contains(value));
+        new.map(|((subject, _), at)| (subject, *at))
+    }
 }
 
 /// The evidence so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Evidence {
     rules: Vec<Proof>,
-    slow: std::time::Duration,
+    /// Whose pods checks with the target `each-pod` ask.
+    workload: WorkloadRef,
     fault: Option<Offset>,
     readings: BTreeMap<CheckName, Readings>,
     /// The pods as they were when the fault was sent, by uid.
@@ -49,7 +62,7 @@ impl Evidence {
         let proof_checks = plan.checks.iter().filter(|planned| planned.role == Role::Proof);
         Self {
             rules: plan.proof.clone(),
-            slow: plan.slow,
+            workload: plan.workload.clone(),
             fault: None,
             readings: proof_checks.map(|planned| (planned.name.clone(), Readings::default())).collect(),
             pods_before: BTreeMap::new(),
@@ -65,8 +78,7 @@ impl Evidence {
         self.pods_before = pods.clone();
     }
 
-    pub(super) fn sample(&mut self, sample: &Sample) {
-        let slow = self.slow;
+    pub(super) fn sample(&mut self, sample: &Sample, slow: std::time::Duration) {
         let Some(readings) = self.readings.get_mut(&sample.check) else { return };
         let kind = kind(sample, slow);
         if kind == Kind::Missing {
@@ -78,7 +90,8 @@ impl Evidence {
                     readings.failed = earliest(readings.failed, sample.done);
                 }
                 if let Some(value) = &sample.value {
-                    let first = readings.values_after.entry(value.clone()).or_insert(sample.done);
+                    let place = (sample.subject.clone(), value.clone());
+                    let first = readings.values_after.entry(place).or_insert(sample.done);
                     *first = (*first).min(sample.done);
                 }
             }
@@ -87,6 +100,13 @@ impl Evidence {
                 // An answer that came after the fault may already tell of it.
                 if fault.is_none_or(|fault| sample.done <= fault) {
                     readings.values_before.extend(sample.value.clone());
+                    if let Some(number) = sample.value.as_deref().and_then(number) {
+                        let read = (sample.sent, number);
+                        let newest = readings.number_before.entry(sample.subject.clone()).or_insert(read);
+                        if newest.0 < read.0 {
+                            *newest = read;
+                        }
+                    }
                 }
             }
         }
@@ -99,6 +119,9 @@ impl Evidence {
         let Some(before) = self.pods_before.get(&pod.uid) else {
             if self.replaced.iter().all(|(seen, _)| seen.uid != pod.uid) {
                 self.replaced.push((pod.clone(), at));
+            }
+            if pod.terminating {
+                self.left.entry(pod.uid.clone()).or_insert(at);
             }
             return;
         };
@@ -152,15 +175,57 @@ impl Evidence {
                 let readings = self.readings.get(check)?;
                 readings.before.filter(|(_, good)| *good).and(readings.failed)
             }
-            Proof::ValueChanged(check) => {
+            Proof::ValueChanged(check) => self.readings.get(check)?.new_values().map(|(_, at)| at).min(),
+            Proof::ValueChangedEverywhere(check) => self.changed_everywhere(self.readings.get(check)?),
+            Proof::Grew(check) => {
                 let readings = self.readings.get(check)?;
-                let other = readings.values_after.iter().filter(|(value, _)| !readings.values_before.contains(*value));
-                other.map(|(_, at)| *at).min().filter(|_| !readings.values_before.is_empty())
+                let grown = readings.values_after.iter().filter(|((subject, value), _)| {
+                    number(value).zip(self.number_before(readings, subject)).is_some_and(|(now, before)| now > before)
+                });
+                grown.map(|(_, at)| *at).min()
             }
             Proof::AnyOf(rules) => rules.iter().filter_map(|rule| self.first(rule)).min(),
         }
         .map(|at| at.max(fault))
     }
+}
+
+impl Evidence {
+    /// The first moment at which every pod of the workload that was there had a new value.
+    fn changed_everywhere(&self, readings: &Readings) -> Option<Offset> {
+        let mut changed = BTreeMap::<&str, Offset>::new();
+        for (subject, at) in readings.new_values() {
+            if let Subject::Pod { uid, .. } = subject {
+                let first = changed.entry(uid).or_insert(at);
+                *first = (*first).min(at);
+            }
+        }
+        let fault = self.fault?;
+        let before = self.pods_before.values().filter(|pod| !pod.terminating).map(|pod| (pod, fault));
+        let members = before.chain(self.replaced.iter().map(|(pod, at)| (pod, *at)));
+        let members: Vec<(&str, Offset)> = members
+            .filter(|(pod, _)| pod.workload.as_ref() == Some(&self.workload))
+            .map(|(pod, since)| (pod.uid.as_str(), since))
+            .collect();
+        let holds = |at: Offset| {
+            let is_there = |uid: &str, since: Offset| since <= at && self.left.get(uid).is_none_or(|left| *left > at);
+            let mut there = members.iter().filter(|(uid, since)| is_there(uid, *since)).peekable();
+            there.peek().is_some() && there.all(|(uid, _)| changed.get(uid).is_some_and(|first| *first <= at))
+        };
+        // It becomes so when a value is read or when a pod leaves, at no other time.
+        let moments = changed.values().chain(self.left.values()).copied();
+        moments.filter(|at| *at >= fault && holds(*at)).min()
+    }
+
+    /// What a number is held against: a counter of a new pod began with 0.
+    fn number_before(&self, readings: &Readings, subject: &Subject) -> Option<f64> {
+        let is_new = matches!(subject, Subject::Pod { uid, .. } if !self.pods_before.contains_key(uid));
+        readings.number_before.get(subject).map(|(_, number)| *number).or(is_new.then_some(0.0))
+    }
+}
+
+fn number(value: &str) -> Option<f64> {
+    value.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 /// Whether a container of the pod is another one than before.
@@ -182,6 +247,8 @@ fn words(rule: &Proof) -> String {
         Proof::PodGone(workload) => format!("a pod of {workload} is gone or terminating"),
         Proof::CheckFailed(check) => format!("check `{check}` fails"),
         Proof::ValueChanged(check) => format!("check `{check}` reads another value"),
+        Proof::ValueChangedEverywhere(check) => format!("check `{check}` reads another value at every pod"),
+        Proof::Grew(check) => format!("check `{check}` reads a higher number"),
         Proof::AnyOf(rules) => rules.iter().map(words).collect::<Vec<_>>().join(", or "),
     }
 }

@@ -68,7 +68,6 @@ pub struct Slip {
 /// All sums of one scenario.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Tally {
-    slow: Duration,
     pub(super) checks: BTreeMap<CheckName, CheckTally>,
     /// Seconds that began before the fault.
     pub(super) load_before: LoadTotals,
@@ -82,7 +81,6 @@ impl Tally {
     pub(super) fn new(plan: &Plan) -> Self {
         let planned = |interval| CheckTally { interval, ..CheckTally::default() };
         Self {
-            slow: plan.slow,
             checks: plan.checks.iter().map(|check| (check.name.clone(), planned(check.interval))).collect(),
             load_before: LoadTotals::default(),
             load_after: LoadTotals::default(),
@@ -91,8 +89,8 @@ impl Tally {
         }
     }
 
-    pub(super) fn sample(&mut self, sample: &Sample) {
-        let kind = kind(sample, self.slow);
+    pub(super) fn sample(&mut self, sample: &Sample, slow: Duration) {
+        let kind = kind(sample, slow);
         if kind != Kind::Missing {
             let slip = sample.sent.since(sample.intended).as_micros();
             self.slip_micros.saturating_record(u64::try_from(slip).unwrap_or(u64::MAX));

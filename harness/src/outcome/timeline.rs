@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::event::{Offset, Sample, Seen, Subject};
-use crate::sample::{Check, Target};
+use crate::sample::Target;
 use crate::scenario::plan::{CheckName, Plan, Role};
 
 /// One series of samples: a check at the Service, or a check at one pod.
@@ -60,7 +60,6 @@ enum Scope {
 /// All samples of the recovery checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Timeline {
-    slow: Duration,
     scopes: BTreeMap<CheckName, (Scope, Duration)>,
     series_count: usize,
     points: Vec<Point>,
@@ -68,9 +67,9 @@ pub(super) struct Timeline {
 
 impl Timeline {
     pub(super) fn new(plan: &Plan) -> Self {
-        let mut timeline = Self { slow: plan.slow, scopes: BTreeMap::new(), series_count: 0, points: Vec::new() };
+        let mut timeline = Self { scopes: BTreeMap::new(), series_count: 0, points: Vec::new() };
         for planned in plan.checks.iter().filter(|planned| planned.role == Role::Recovery) {
-            let scope = match target(&planned.check) {
+            let scope = match planned.check.target() {
                 Some(Target::EachPod) => Scope::EachPod(BTreeMap::new()),
                 Some(Target::Service) | None => Scope::One(timeline.new_series()),
             };
@@ -128,8 +127,8 @@ impl Timeline {
     }
 
     /// Takes a sample in; returns its place, or nothing where its check decides no recovery.
-    pub(super) fn insert(&mut self, sample: &Sample) -> Option<usize> {
-        let kind = kind(sample, self.slow);
+    pub(super) fn insert(&mut self, sample: &Sample, slow: Duration) -> Option<usize> {
+        let kind = kind(sample, slow);
         let interval = self.scopes.get(&sample.check)?.1;
         let series = self.series_of(sample)?;
         // What was never sent stands where the schedule wanted it.
@@ -176,14 +175,5 @@ pub(crate) fn kind(sample: &Sample, slow: Duration) -> Kind {
         Seen::Good if sample.done.since(sample.intended) <= slow => Kind::Good,
         Seen::Good | Seen::Bad { .. } => Kind::Bad,
         Seen::Missing { .. } => Kind::Missing,
-    }
-}
-
-/// Who a check asks, where it lets the scenario choose.
-pub(super) fn target(check: &Check) -> Option<Target> {
-    match check {
-        Check::Http(http) => Some(http.target),
-        Check::Websocket(websocket) => Some(websocket.target),
-        Check::Redis(_) => None,
     }
 }

@@ -13,8 +13,12 @@ impl Report {
     pub fn exit(&self) -> Exit {
         let is_over = self.clean.is_some();
         gate(&GateFacts {
-            // The record stops in the middle: what is missing counts as asked for.
-            selected: self.stages.len() + self.scenarios.len() + usize::from(!is_over),
+            // The record stops in the middle: what is missing counts as asked for. So does what
+            // was skipped where nothing else was rehearsed: a run is not green for doing nothing.
+            selected: self.stages.len()
+                + self.scenarios.len()
+                + usize::from(!is_over)
+                + if self.scenarios.is_empty() { self.skipped.len() } else { 0 },
             verdicts: self.scenarios.iter().map(|scenario| judged(&scenario.verdict)).collect(),
             stages: self.stages.iter().filter_map(of_stage).collect(),
             is_unclean: self.is_unclean(),

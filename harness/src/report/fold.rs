@@ -7,7 +7,7 @@ use crate::verdict::{Exit, Verdict, judge};
 
 use super::{
     BaselineReport, Interval, Judged, LoadReport, LoadSums, Millis, ProofReport, Report, RunVerdict, SamplingReport,
-    ScenarioReport, ScenarioVerdict, SlipReport, StageReport, StepReport, SymptomReport, words,
+    ScenarioReport, ScenarioVerdict, SkippedReport, SlipReport, StageReport, StepReport, SymptomReport, words,
 };
 
 impl Report {
@@ -32,6 +32,7 @@ pub struct Fold {
     cluster: Option<ClusterFacts>,
     stages: Vec<Stage>,
     scenarios: Vec<Scenario>,
+    skipped: Vec<SkippedReport>,
     notes: Vec<String>,
     heal_failed: Option<String>,
     clean: Option<bool>,
@@ -71,6 +72,7 @@ impl Fold {
             What::ClusterReady(facts) => self.cluster = Some(facts.clone()),
             What::StageStarted { stage } => self.stages.push(Stage::started(stage, event.at)),
             What::StageFinished { stage, result, facts } => self.stage_finished(event.at, stage, result, facts),
+            What::ScenarioSkipped { plan, why } => self.skipped.push(skipped(plan, why)),
             What::ScenarioStarted(plan) => self.scenarios.push(Scenario::new(plan)),
             What::Note { text } if event.scenario.is_none() => {
                 self.notes.push(text.clone());
@@ -154,6 +156,7 @@ impl Fold {
             took_ms: since_start(now),
             stages: self.stages.iter().map(|stage| stage.report(now)).collect(),
             scenarios: self.scenarios.iter().map(Scenario::report).collect(),
+            skipped: self.skipped.clone(),
             notes: self.notes.clone(),
             heal_failed: self.heal_failed.clone(),
             clean: self.clean,
@@ -283,6 +286,16 @@ impl Open {
             promise: plan.promise,
             workload: plan.workload,
         }
+    }
+}
+
+fn skipped(plan: &Plan, why: &str) -> SkippedReport {
+    SkippedReport {
+        id: plan.id.clone(),
+        title: plan.title.clone(),
+        file: plan.file.clone(),
+        line: plan.line,
+        why: why.to_owned(),
     }
 }
 

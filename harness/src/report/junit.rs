@@ -2,7 +2,7 @@
 
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
-use super::{Judged, Report, ScenarioReport, StageReport, words};
+use super::{Judged, Report, ScenarioReport, SkippedReport, StageReport, words};
 use crate::event::StageResult;
 
 /// The report as JUnit XML: one test case a stage, one a scenario, and one for the end of the
@@ -13,6 +13,7 @@ pub fn junit(report: &Report) -> String {
     stages.add_test_cases(report.stages.iter().map(stage));
     let mut scenarios = TestSuite::new("gameday.scenarios");
     scenarios.add_test_cases(report.scenarios.iter().map(|scenario| self::scenario(report, scenario)));
+    scenarios.add_test_cases(report.skipped.iter().map(skipped));
     let mut end = TestSuite::new("gameday.run");
     end.add_test_case(self::end(report));
 
@@ -74,6 +75,14 @@ fn scenario(report: &Report, scenario: &ScenarioReport) -> TestCase {
         words::details(scenario).into_iter().map(|(label, says)| format!("{label}: {}", words::one_line(&says)));
     let lines: Vec<String> = [report.rehearsed_or_measured.clone()].into_iter().chain(lines).collect();
     case.set_system_out(lines.join("\n"));
+    case
+}
+
+fn skipped(skipped: &SkippedReport) -> TestCase {
+    let mut status = TestCaseStatus::skipped();
+    status.set_message(words::one_line(&skipped.why));
+    let mut case = TestCase::new(skipped.id.0.as_str(), status);
+    case.set_classname("gameday.scenarios");
     case
 }
 

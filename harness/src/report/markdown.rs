@@ -19,7 +19,7 @@ pub fn markdown(report: &Report) -> String {
         text.push_str(&format!("Again: {}\n\n", code(command)));
     }
     let mut left_out = 0;
-    let sections = [scenarios(report), stages(report)].into_iter();
+    let sections = [scenarios(report), skipped(report), stages(report)].into_iter();
     let sections = sections.chain(report.worst_first().into_iter().map(details)).chain([facts(report)]);
     for section in sections {
         if text.len() + section.len() > BYTES_MAX {
@@ -74,6 +74,19 @@ fn scenarios(report: &Report) -> String {
         text.push_str(&format!("| {} | {} |\n", sign_of(scenario.verdict.verdict), cells.join(" | ")));
     }
     more(&mut text, report.scenarios.len());
+    text.push('\n');
+    text
+}
+
+fn skipped(report: &Report) -> String {
+    if report.skipped.is_empty() {
+        return String::new();
+    }
+    let mut text = "Skipped, and so neither kept nor broken:\n\n".to_owned();
+    for skipped in report.skipped.iter().take(LINES_MAX) {
+        text.push_str(&format!("- {}\n", prose(&words::skipped(skipped))));
+    }
+    more(&mut text, report.skipped.len());
     text.push('\n');
     text
 }

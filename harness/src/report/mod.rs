@@ -54,6 +54,10 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// Scenarios, in the order in which they ran.
     pub scenarios: Vec<ScenarioReport>,
+    /// Scenarios that were chosen and not run, because their surroundings lack what they need.
+    /// They count neither as kept nor as broken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<SkippedReport>,
     /// Lines of no scenario that decide nothing.
     pub notes: Vec<String>,
     /// Why healing outside of any scenario could not be verified.
@@ -84,6 +88,22 @@ pub struct StageReport {
     pub took_ms: Millis,
     /// One line a fact.
     pub facts: Vec<String>,
+}
+
+/// A scenario that was not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SkippedReport {
+    /// `llm-unavailable/quota`.
+    pub id: ScenarioId,
+    /// One line a person understands.
+    pub title: String,
+    /// The scenario file.
+    pub file: String,
+    /// The line of the variant in it, from 1.
+    pub line: u64,
+    /// What is not there.
+    pub why: String,
 }
 
 /// How one scenario was judged.

@@ -131,6 +131,13 @@ fn tail(report: &Report) -> String {
         let word = paint(style(scenario.verdict.verdict), words::judged(scenario.verdict.verdict));
         text.push_str(&format!("  {word} {}\n", words::shorten(&words::summary(scenario), TEXT_MAX)));
     }
+    for skipped in &report.skipped {
+        text.push_str(&format!(
+            "  {} {}\n",
+            paint(UNKNOWN, "skip"),
+            words::shorten(&words::skipped(skipped), TEXT_MAX)
+        ));
+    }
     if let Some(command) = &report.reproduce {
         text.push_str(&format!("Again: {}\n", words::one_line(command)));
     }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    BaselineReport, Judged, LoadSums, Millis, ProofReport, Report, SamplingReport, ScenarioReport, StageReport,
-    StepReport,
+    BaselineReport, Judged, LoadSums, Millis, ProofReport, Report, SamplingReport, ScenarioReport, SkippedReport,
+    StageReport, StepReport,
 };
 use crate::event::{Phase, StageResult};
-use crate::fault::Fault;
+use crate::fault::{Fault, SecretKey};
 use crate::scenario::plan::{BudgetFrom, Expect};
 use crate::verdict::Exit;
 
@@ -40,8 +40,21 @@ pub(super) fn colour(exit: Exit) -> Judged {
     }
 }
 
-/// The judgement of a run in one sentence.
+/// The judgement of a run in one sentence, and what it leaves out.
 pub(super) fn why(report: &Report, exit: Exit) -> String {
+    let why = judgement(report, exit);
+    match report.skipped.len() {
+        0 => why,
+        skipped => format!("{why}; {} skipped", count(skipped, "scenario was", "scenarios were")),
+    }
+}
+
+/// Why a scenario was skipped.
+pub(super) fn skipped(skipped: &SkippedReport) -> String {
+    format!("{}: not run, {}", skipped.id, skipped.why)
+}
+
+fn judgement(report: &Report, exit: Exit) -> String {
     let scenarios = report.scenarios.len();
     match exit {
         Exit::Pass if scenarios == 0 => format!("{} done", count(report.stages.len(), "stage", "stages")),
@@ -53,6 +66,7 @@ pub(super) fn why(report: &Report, exit: Exit) -> String {
             (broken, ids) => format!("{broken} of {scenarios} promises broken: {ids}"),
         },
         Exit::Inconclusive if report.clean.is_none() => "the record of the run stops before its end".to_owned(),
+        Exit::Inconclusive if scenarios == 0 && !report.skipped.is_empty() => "nothing could be rehearsed".to_owned(),
         Exit::Inconclusive => match ids(report, Judged::Inconclusive) {
             (0, _) => stages_that_failed(report),
             (_, ids) if scenarios == 1 => format!("nobody can tell whether the promise holds: {ids}"),
@@ -151,6 +165,11 @@ pub(super) fn fault(fault: &Fault) -> String {
         Fault::PodSignal(signal) => format!("{} to a pod of {}", signal.signal, signal.of),
         Fault::PodDelete(delete) => format!("a pod of {} deleted", delete.of),
         Fault::Scale(scale) => format!("{} scaled to {}", scale.workload, scale.replicas),
+        Fault::Secret(secret) => {
+            let SecretKey { name, key, value, restart } = secret;
+            format!("key `{key}` of secret/{name} replaced by {value}, and {restart} restarted")
+        }
+        Fault::LlmDouble(double) => format!("the LLM's double switched to `{}`", double.answers),
         Fault::Traffic(trick) => format!("traffic: {trick}"),
     }
 }
@@ -195,6 +214,7 @@ pub(super) fn step(step: &StepReport) -> String {
     match (step.sent_ms, step.recovered, step.expect) {
         (None, ..) => "not sent".to_owned(),
         (Some(_), Some(true), Expect::Recovery) => "recovered the system".to_owned(),
+        (Some(_), _, Expect::Part) => "done; the next step completes it".to_owned(),
         (Some(_), Some(true), Expect::NoRecovery) => {
             "recovered the system, though the scenario says that it does not".to_owned()
         }

@@ -9,13 +9,20 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use super::words::{WordsError, words};
+use super::words::{WordsError, pipeline};
 use crate::scenario::plan::WorkloadRef;
+
+mod secret;
 
 /// What can be carried out, for hints.
 pub const UNDERSTOOD: &str = "understood are `kubectl rollout restart KIND/NAME`, `kubectl rollout undo KIND/NAME \
-                              [--to-revision=N]`, `kubectl scale KIND/NAME --replicas=N` and `kubectl delete pod NAME`, \
-                              each with `-n NAMESPACE`";
+                              [--to-revision=N]`, `kubectl scale KIND/NAME --replicas=N`, `kubectl delete pod NAME` and \
+                              `kubectl create secret generic NAME --from-literal=KEY='PLACEHOLDER_IN_CAPITALS' \
+                              --dry-run=client -o yaml | kubectl apply -f -`, each with `-n NAMESPACE`";
+
+/// What nobody types: somebody outside puts the provider right. It stands where a command
+/// would, since the time of a budget from the remedy counts from it.
+pub const PROVIDER_ANSWERS_AGAIN: &str = "the provider answers again";
 
 /// A runbook command that the harness can carry out itself.
 ///
@@ -54,6 +61,18 @@ pub enum Action {
         /// Its name.
         name: String,
     },
+    /// `kubectl create secret generic NAME --from-literal=KEY='PLACEHOLDER' --dry-run=client
+    /// -o yaml | kubectl apply -f -`.
+    ApplySecret {
+        /// Its name.
+        name: String,
+        /// Which of its keys.
+        key: String,
+        /// What stands for the value, which nobody writes down.
+        placeholder: String,
+    },
+    /// [`PROVIDER_ANSWERS_AGAIN`].
+    ProviderAnswersAgain,
 }
 
 /// A command line that the harness cannot carry out.
@@ -97,6 +116,9 @@ pub enum CommandError {
         /// The flag.
         flag: &'static str,
     },
+    /// A value that should not stand in any file; it is not shown.
+    #[error("the value of `{0}` stands in clear: write a placeholder in capitals for it, such as `NEW_API_KEY_HERE`")]
+    InClear(String),
     /// Not exactly one object.
     #[error("`kubectl {verb}` needs {needs}, not `{given}`")]
     Object {
@@ -113,18 +135,28 @@ impl FromStr for Command {
     type Err = CommandError;
 
     fn from_str(text: &str) -> Result<Self, CommandError> {
-        let words = words(text)?;
-        let Some((program, rest)) = words.split_first() else {
-            return Err(CommandError::NotKubectl(String::new()));
+        let (action, namespace) = match pipeline(text)?.as_slice() {
+            _ if text.trim() == PROVIDER_ANSWERS_AGAIN => (Action::ProviderAnswersAgain, None),
+            [command] => {
+                let mut line = Line::read(of_kubectl(command)?)?;
+                let namespace = line.take(&["--namespace", "-n"])?;
+                let action = line.action()?;
+                line.nothing_left()?;
+                (action, namespace)
+            }
+            [create, apply] if secret::is_apply(apply) => secret::read(of_kubectl(create)?)?,
+            _ => return Err(WordsError::Shell('|').into()),
         };
-        if program != "kubectl" {
-            return Err(CommandError::NotKubectl(program.clone()));
-        }
-        let mut line = Line::read(rest)?;
-        let namespace = line.take(&["--namespace", "-n"])?;
-        let action = line.action()?;
-        line.nothing_left()?;
         Ok(Self { text: text.trim().to_owned(), action, namespace })
+    }
+}
+
+/// What follows the program's name.
+fn of_kubectl(words: &[String]) -> Result<&[String], CommandError> {
+    match words.split_first() {
+        Some((program, rest)) if program == "kubectl" => Ok(rest),
+        Some((program, _)) => Err(CommandError::NotKubectl(program.clone())),
+        None => Err(CommandError::NotKubectl(String::new())),
     }
 }
 
@@ -132,11 +164,12 @@ impl Command {
     /// The command in its plainest form.
     #[must_use]
     pub fn new(action: Action, namespace: Option<String>) -> Self {
-        let mut text = format!("kubectl {action}");
-        if let Some(namespace) = &namespace {
-            text.push_str(" -n ");
-            text.push_str(namespace);
-        }
+        let in_namespace = namespace.as_ref().map_or_else(String::new, |namespace| format!(" -n {namespace}"));
+        let text = match &action {
+            Action::ProviderAnswersAgain => action.to_string(),
+            Action::ApplySecret { .. } => format!("kubectl {action}{in_namespace} | {}", secret::APPLY),
+            _ => format!("kubectl {action}{in_namespace}"),
+        };
         Self { text, action, namespace }
     }
 }
@@ -148,7 +181,7 @@ impl fmt::Display for Command {
     }
 }
 
-/// kubectl's words for it, without `kubectl` and without a namespace.
+/// kubectl's words for it, without `kubectl`, without a namespace and without what it is piped into.
 impl fmt::Display for Action {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -159,6 +192,11 @@ impl fmt::Display for Action {
             }
             Self::Scale { workload, replicas } => write!(formatter, "scale {workload} --replicas={replicas}"),
             Self::DeletePod { name } => write!(formatter, "delete pod {name}"),
+            Self::ApplySecret { name, key, placeholder } => write!(
+                formatter,
+                "create secret generic {name} --from-literal={key}='{placeholder}' --dry-run=client -o yaml"
+            ),
+            Self::ProviderAnswersAgain => formatter.write_str(PROVIDER_ANSWERS_AGAIN),
         }
     }
 }
@@ -176,7 +214,7 @@ impl<'de> Deserialize<'de> for Command {
 }
 
 /// The flags that take a value; every other flag is refused where it stands.
-const WITH_VALUE: [&str; 4] = ["--namespace", "-n", "--replicas", "--to-revision"];
+const WITH_VALUE: [&str; 7] = ["--namespace", "-n", "--replicas", "--to-revision", "--from-literal", "--output", "-o"];
 
 /// A command line without its program: flags taken out, the rest in order.
 struct Line {

@@ -22,6 +22,20 @@ const SHELL: &str = "|&;<>()$`*?[]{}#~!\n";
 /// # Errors
 /// [`WordsError`] for what only a shell could do: nothing is expanded, nothing is ignored.
 pub fn words(line: &str) -> Result<Vec<String>, WordsError> {
+    let mut commands = pipeline(line)?;
+    match (commands.pop(), commands.is_empty()) {
+        (Some(words), true) => Ok(words),
+        _ => Err(WordsError::Shell('|')),
+    }
+}
+
+/// Splits a pipeline into its commands, and each of them into words. Every command has some,
+/// but for the only one of an empty line.
+///
+/// # Errors
+/// As [`words`].
+pub fn pipeline(line: &str) -> Result<Vec<Vec<String>>, WordsError> {
+    let mut commands = Vec::new();
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut letters = line.trim().chars();
@@ -29,9 +43,17 @@ pub fn words(line: &str) -> Result<Vec<String>, WordsError> {
         match letter {
             ' ' | '\t' => words.extend(word.take()),
             '\'' | '"' => quoted(letter, &mut letters, word.get_or_insert_default())?,
-            '\\' => {
-                let escaped = letters.next().ok_or(WordsError::OpenEscape)?;
-                word.get_or_insert_default().push(escaped);
+            '\\' => match letters.next().ok_or(WordsError::OpenEscape)? {
+                // The line goes on below.
+                '\n' => {}
+                escaped => word.get_or_insert_default().push(escaped),
+            },
+            '|' => {
+                words.extend(word.take());
+                if words.is_empty() {
+                    return Err(WordsError::Shell('|'));
+                }
+                commands.push(std::mem::take(&mut words));
             }
             // Only at the start of a word does it begin a comment.
             '#' if word.is_some() => word.get_or_insert_default().push(letter),
@@ -40,7 +62,11 @@ pub fn words(line: &str) -> Result<Vec<String>, WordsError> {
         }
     }
     words.extend(word);
-    Ok(words)
+    if words.is_empty() && !commands.is_empty() {
+        return Err(WordsError::Shell('|'));
+    }
+    commands.push(words);
+    Ok(commands)
 }
 
 /// The inside of a quote, up to its end.

@@ -4,17 +4,26 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::event::PodFacts;
+use crate::scenario::needs::Need;
 use crate::scenario::plan::WorkloadRef;
 
+pub(crate) mod answer;
 pub mod door;
+pub(crate) mod double;
+pub(crate) mod environment;
+pub(crate) mod exec;
 pub(crate) mod http;
 pub mod judge;
+pub(crate) mod log;
 pub(crate) mod pulse;
+pub(crate) mod question;
 pub(crate) mod redis;
 pub mod sampler;
 pub mod schedule;
+pub(crate) mod survival;
 pub(crate) mod thread;
 pub mod truth;
 pub(crate) mod websocket;
@@ -32,6 +41,55 @@ pub enum Check {
     Redis(RedisCheck),
     /// A WebSocket: handshake, one `typing` frame, one prediction back.
     Websocket(WebsocketCheck),
+    /// A WebSocket: a question, and its whole answer back.
+    Question(QuestionCheck),
+    /// A WebSocket that outlives a question, however that is answered.
+    Survival(SurvivalCheck),
+    /// A salted hash of a variable in each pod, as its value: only for proof.
+    Environment(EnvironmentCheck),
+    /// How many lines of a workload's logs say something, as its value: only for proof.
+    Log(LogCheck),
+    /// What the LLM's double has counted, as its value: only for proof, and only where there is one.
+    LlmDouble(DoubleCheck),
+}
+
+impl Check {
+    /// Who is asked, where the check lets the scenario choose.
+    #[must_use]
+    pub const fn target(&self) -> Option<Target> {
+        match self {
+            Self::Http(http) => Some(http.target),
+            Self::Websocket(websocket) => Some(websocket.target),
+            Self::Question(question) => Some(question.target),
+            Self::Survival(survival) => Some(survival.target),
+            Self::Environment(_) => Some(Target::EachPod),
+            Self::Redis(_) | Self::Log(_) | Self::LlmDouble(_) => None,
+        }
+    }
+
+    /// What it needs of the system's surroundings.
+    #[must_use]
+    pub const fn needs(&self) -> Option<Need> {
+        match self {
+            Self::LlmDouble(_) => Some(Need::LlmDouble),
+            Self::Http(_)
+            | Self::Redis(_)
+            | Self::Websocket(_)
+            | Self::Question(_)
+            | Self::Survival(_)
+            | Self::Environment(_)
+            | Self::Log(_) => None,
+        }
+    }
+
+    /// Whether it only reads a value, which is neither good nor bad.
+    #[must_use]
+    pub const fn only_reads(&self) -> bool {
+        match self {
+            Self::Environment(_) | Self::Log(_) | Self::LlmDouble(_) => true,
+            Self::Http(_) | Self::Redis(_) | Self::Websocket(_) | Self::Question(_) | Self::Survival(_) => false,
+        }
+    }
 }
 
 /// Who is asked.
@@ -79,6 +137,83 @@ pub struct WebsocketCheck {
     pub target: Target,
     /// The path, with its query.
     pub path: String,
+}
+
+/// A question over a WebSocket, of its own each time, and its whole answer. Costly: give it
+/// `cost: high`, and the `slow` that an answer may take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct QuestionCheck {
+    /// Who is asked.
+    pub target: Target,
+    /// The path, with its query.
+    pub path: String,
+    /// The message that asks, sent as one text frame.
+    pub send: Map<String, Value>,
+    /// What a good answer is.
+    pub answered_by: AnsweredBy,
+}
+
+/// What a good answer is: its `end` came, the messages before it had some text, and the
+/// text is none of the excuses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct AnsweredBy {
+    /// A message with all of these keys and values carries a piece of the answer.
+    pub chunk: Map<String, Value>,
+    /// Where in it the text is: a JSON pointer, such as `/content`.
+    pub text: String,
+    /// A message with all of these keys and values ends the answer.
+    pub end: Map<String, Value>,
+    /// A message with all of these keys and values is a refusal.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub refusal: Map<String, Value>,
+    /// What the text says in place of an answer, in any case of letters. Name every sentence
+    /// that the service has for it: whatever is not here counts as an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excuses: Vec<String>,
+}
+
+/// A question over a WebSocket, and on the same connection, after the end of whatever answer
+/// came, a `typing` frame and its prediction. A server that says 1001 is left for another one:
+/// that is a planned move.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SurvivalCheck {
+    /// Who is asked.
+    pub target: Target,
+    /// The path, with its query.
+    pub path: String,
+    /// The message that asks, sent as one text frame.
+    pub send: Map<String, Value>,
+    /// A message with all of these keys and values ends the answer.
+    pub end: Map<String, Value>,
+}
+
+/// A variable of the process' environment, hashed with a salt in the pod itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct EnvironmentCheck {
+    /// Its name. The pods' image needs `sh` and `sha256sum`.
+    pub variable: String,
+}
+
+/// Lines of a workload's logs, one JSON object each, since the sampling began.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LogCheck {
+    /// Whose logs.
+    pub of: WorkloadRef,
+    /// Fields that a line must have, with their value, or with a list of values.
+    pub fields: Map<String, Value>,
+}
+
+/// Requests to the LLM's double.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DoubleCheck {
+    /// The counters that are summed up.
+    pub counts: Vec<String>,
 }
 
 fn ok() -> u16 {

@@ -14,15 +14,22 @@ use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::door::Door;
+use super::double::DoubleLook;
+use super::environment::EnvironmentLook;
 use super::http::HttpLook;
 use super::judge::{Answer, Times, judge, slipped};
+use super::log::LogLook;
 use super::pulse::{BEAT, Pulse};
+use super::question::QuestionLook;
 use super::redis::RedisLook;
 use super::schedule::{Grid, Pace, paces, phase};
+use super::survival::SurvivalLook;
 use super::websocket::WebsocketLook;
 use super::{Check, Pods, Target};
 use crate::clock::RunClock;
+use crate::double::control_path;
 use crate::event::{Offset, PodFacts, Sample, Seen, Subject, What};
+use crate::salted;
 use crate::scenario::plan::{CheckName, Plan};
 use crate::system::{Observation, Observations, Rate, SystemError};
 
@@ -100,6 +107,11 @@ enum Look {
     Http(HttpLook),
     Redis(Box<RedisLook>),
     Websocket(WebsocketLook),
+    Question(Box<QuestionLook>),
+    Survival(Box<SurvivalLook>),
+    Environment(Box<EnvironmentLook>),
+    Log(Box<LogLook>),
+    LlmDouble(Box<DoubleLook>),
 }
 
 impl Look {
@@ -108,6 +120,11 @@ impl Look {
             Self::Http(look) => look.look(fresh).await,
             Self::Redis(look) => look.look(fresh).await,
             Self::Websocket(look) => look.look().await,
+            Self::Question(look) => look.look().await,
+            Self::Survival(look) => look.look().await,
+            Self::Environment(look) => look.look().await,
+            Self::Log(look) => look.look().await,
+            Self::LlmDouble(look) => look.look().await,
         }
     }
 }
@@ -181,7 +198,8 @@ impl Sampler {
                 }
                 let first = now + phase(self.seed, &planned.name, &subject, pace.interval);
                 let look = self.look(&planned.check, &subject)?;
-                let (check, slow, timeout) = (planned.name.clone(), self.plan.slow, planned.timeout);
+                let (check, slow, timeout) =
+                    (planned.name.clone(), planned.slow.unwrap_or(self.plan.slow), planned.timeout);
                 let place = Arc::new(Place { check, subject, slow, timeout, look });
                 series.insert(key, Series { place, grid: Grid::new(first, pace.interval), started: 0 });
             }
@@ -191,15 +209,10 @@ impl Sampler {
     }
 
     fn subjects(&self, check: &Check, pods: &Pods) -> Vec<Subject> {
-        let target = match check {
-            // Whichever pod is the first one: the series is the workload's.
-            Check::Redis(_) => return vec![Subject::Service],
-            Check::Http(http) => http.target,
-            Check::Websocket(websocket) => websocket.target,
-        };
-        match target {
-            Target::Service => vec![Subject::Service],
-            Target::EachPod => pods
+        match check.target() {
+            // Without a choice whichever pod is the first one: the series is the workload's.
+            Some(Target::Service) | None => vec![Subject::Service],
+            Some(Target::EachPod) => pods
                 .iter()
                 .filter(|pod| self.is_sampled(pod))
                 .map(|pod| Subject::Pod { name: pod.name.clone(), uid: pod.uid.clone() })
@@ -213,23 +226,58 @@ impl Sampler {
     }
 
     fn look(&self, check: &Check, subject: &Subject) -> Result<Look, SystemError> {
-        let (door, place) = match (check, subject) {
-            (Check::Redis(_), _) => (self.api_door()?, String::new()),
-            (Check::Http(_) | Check::Websocket(_), Subject::Service) => (self.service.clone(), String::new()),
-            (Check::Http(_) | Check::Websocket(_), Subject::Pod { name, .. }) => {
-                let place = format!("/api/v1/namespaces/{}/pods/{name}:{}/proxy", self.namespace, self.plan.port);
-                (self.api_door()?, place)
-            }
-        };
+        let namespace = || self.namespace.clone();
         Ok(match check {
-            Check::Http(http) => Look::Http(HttpLook::new(door, format!("{place}{}", http.path), http.clone())),
+            Check::Http(http) => {
+                let (door, path) = self.way(subject, &http.path)?;
+                Look::Http(HttpLook::new(door, path, http.clone()))
+            }
             Check::Websocket(websocket) => {
-                Look::Websocket(WebsocketLook { door, path: format!("{place}{}", websocket.path) })
+                let (door, path) = self.way(subject, &websocket.path)?;
+                Look::Websocket(WebsocketLook { door, path })
+            }
+            Check::Question(question) => {
+                let (door, path) = self.way(subject, &question.path)?;
+                Look::Question(Box::new(QuestionLook { door, path, check: question.clone() }))
+            }
+            Check::Survival(survival) => {
+                let (door, path) = self.way(subject, &survival.path)?;
+                Look::Survival(Box::new(SurvivalLook { door, path, check: survival.clone() }))
             }
             Check::Redis(redis) => {
-                Look::Redis(Box::new(RedisLook::new(door, self.namespace.clone(), redis.clone(), self.pods.clone())))
+                let look = RedisLook::new(self.api_door()?, namespace(), redis.clone(), self.pods.clone());
+                Look::Redis(Box::new(look))
+            }
+            Check::Environment(environment) => {
+                let pod = match subject {
+                    Subject::Pod { name, .. } => name.clone(),
+                    Subject::Service => unreachable!("its target is each pod"),
+                };
+                let variable = environment.variable.clone();
+                let salt = salted::salt(self.seed, &variable);
+                let (door, namespace) = (self.api_door()?, namespace());
+                Look::Environment(Box::new(EnvironmentLook { door, namespace, pod, variable, salt }))
+            }
+            Check::Log(log) => {
+                let look = LogLook::new(self.api_door()?, namespace(), log.clone(), self.pods.clone());
+                Look::Log(Box::new(look))
+            }
+            Check::LlmDouble(double) => {
+                let (door, path) = (self.api_door()?, control_path(&self.namespace));
+                Look::LlmDouble(Box::new(DoubleLook { door, path, counts: double.counts.clone() }))
             }
         })
+    }
+
+    /// The way to a subject, and the path as it stands in a request on that way.
+    fn way(&self, subject: &Subject, path: &str) -> Result<(Door, String), SystemError> {
+        match subject {
+            Subject::Service => Ok((self.service.clone(), path.to_owned())),
+            Subject::Pod { name, .. } => {
+                let place = format!("/api/v1/namespaces/{}/pods/{name}:{}/proxy", self.namespace, self.plan.port);
+                Ok((self.api_door()?, format!("{place}{path}")))
+            }
+        }
     }
 
     fn api_door(&self) -> Result<Door, SystemError> {

@@ -61,8 +61,9 @@ pub fn paces(plan: &Plan, pods: usize, rate: &Rate) -> Vec<Pace> {
 
     let mut reaching: BTreeMap<&WorkloadRef, f64> = BTreeMap::new();
     for (check, (seconds, _)) in plan.checks.iter().zip(&slowed) {
-        let (workload, share) = reach(plan, &check.check, pods);
-        *reaching.entry(workload).or_default() += share / seconds;
+        if let Some((workload, share)) = reach(plan, &check.check, pods) {
+            *reaching.entry(workload).or_default() += share / seconds;
+        }
     }
 
     let cap = plan.samples_per_pod_second_max;
@@ -70,8 +71,8 @@ pub fn paces(plan: &Plan, pods: usize, rate: &Rate) -> Vec<Pace> {
         .iter()
         .zip(slowed)
         .map(|(check, (seconds, reason))| {
-            let (workload, _) = reach(plan, &check.check, pods);
-            let stretch = (reaching[workload] / cap).max(1.0);
+            let looks = reach(plan, &check.check, pods).map_or(0.0, |(workload, _)| reaching[workload]);
+            let stretch = (looks / cap).max(1.0);
             let capped = (stretch > 1.0).then(|| format!("at most {cap} looks at a pod in a second"));
             let reasons: Vec<String> = reason.map(str::to_owned).into_iter().chain(capped).collect();
             Pace {
@@ -83,18 +84,22 @@ pub fn paces(plan: &Plan, pods: usize, rate: &Rate) -> Vec<Pace> {
         .collect()
 }
 
-/// Whose pods a check reaches, and with which share of its looks each of them.
-fn reach<'a>(plan: &'a Plan, check: &'a Check, pods: usize) -> (&'a WorkloadRef, f64) {
+/// Whose pods a check reaches, and with which share of its looks each of them; nothing where it
+/// costs the pods of the system nothing.
+fn reach<'a>(plan: &'a Plan, check: &'a Check, pods: usize) -> Option<(&'a WorkloadRef, f64)> {
     let target = match check {
-        Check::Redis(redis) => return (&redis.of, 1.0),
-        Check::Http(http) => http.target,
-        Check::Websocket(websocket) => websocket.target,
+        Check::Redis(redis) => return Some((&redis.of, 1.0)),
+        // These ask the node and the double.
+        Check::Log(_) | Check::LlmDouble(_) => return None,
+        Check::Http(_) | Check::Websocket(_) | Check::Question(_) | Check::Survival(_) | Check::Environment(_) => {
+            check.target()
+        }
     };
-    match target {
-        Target::EachPod => (&plan.workload, 1.0),
+    Some(match target {
+        Some(Target::EachPod) | None => (&plan.workload, 1.0),
         #[expect(clippy::cast_precision_loss, reason = "a number of pods is far below 2^52")]
-        Target::Service => (&plan.workload, 1.0 / pods.max(1) as f64),
-    }
+        Some(Target::Service) => (&plan.workload, 1.0 / pods.max(1) as f64),
+    })
 }
 
 /// Rounded up, so that rounding never exceeds a cap.
@@ -176,6 +181,7 @@ mod tests {
             cost,
             interval: Duration::from_millis(millis),
             timeout: Duration::from_secs(2),
+            slow: None,
         };
         let checks = checks.into_iter().enumerate().map(planned).collect();
         Plan { checks, samples_per_pod_second_max: cap, ..crate::engine::test_plan(0) }
@@ -273,7 +279,7 @@ mod tests {
             let plan = plan(checks, cap);
             let paces = paces(&plan, pods, &Rate::full());
             let reaching: f64 = plan.checks.iter().zip(&paces).map(|(check, pace)| {
-                reach(&plan, &check.check, pods).1 / pace.interval.as_secs_f64()
+                reach(&plan, &check.check, pods).map_or(0.0, |(_, share)| share) / pace.interval.as_secs_f64()
             }).sum();
             prop_assert!(reaching <= cap * (1.0 + 1e-9), "{reaching} is beyond {cap}");
             prop_assert!(paces.iter().zip(&plan.checks).all(|(pace, check)| pace.interval >= check.interval.min(INTERVAL_MIN)));

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::needs::Need;
 use super::plan::{
     Budget, BudgetFrom, CheckName, Cost, Expect, LoadPlan, Plan, PlannedCheck, Promise, Proof, ProxyPlan, Role,
     ScenarioId, Step, Symptom, Through, WorkloadRef,
@@ -29,8 +30,6 @@ const BUDGET_MAX: Duration = Duration::from_secs(3600);
 const INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Samples are never further apart, unless they are costly.
 const INTERVAL_MAX: Duration = Duration::from_millis(500);
-/// A costly check is sampled at a quarter of the rate.
-const COSTLY_FACTOR: u32 = 4;
 /// What a good answer may take by default.
 const SLOW: Duration = Duration::from_secs(1);
 /// When a sample without an answer is given up by default.
@@ -62,6 +61,9 @@ struct ScenarioFile {
     /// The suites it belongs to.
     #[serde(default)]
     suites: Vec<String>,
+    /// What the system's surroundings must have; where it is absent the scenario is skipped by name.
+    #[serde(default)]
+    needs: Vec<Need>,
     /// What the runbook promises.
     promise: Promise,
     /// The workload whose pods are sampled one by one: `deployment/NAME` or `statefulset/NAME`.
@@ -110,7 +112,8 @@ struct CheckForm {
     name: Spanned<String>,
     /// What it looks at.
     check: Check,
-    /// `recovery` (the default) decides, `proof` only shows whether the fault took effect.
+    /// `recovery` (the default) decides, `proof` only shows whether the fault took effect, and an
+    /// `invariant` must stay good throughout.
     #[serde(default)]
     role: Option<Role>,
     /// What one sample costs the system; `high` is sampled at a quarter of the rate.
@@ -120,6 +123,11 @@ struct CheckForm {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     timeout: Option<Spanned<String>>,
+    /// The latest good answer of this check, where it is not the scenario's: a question takes longer
+    /// than a health check.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    slow: Option<Spanned<String>>,
 }
 
 /// The load while measuring.
@@ -206,6 +214,7 @@ struct StepForm {
     #[schemars(with = "String")]
     run: Spanned<Command>,
     /// `no-recovery` for a step that is known not to help; the next one follows after `watch`.
+    /// `part` for one that the next step completes, at once.
     #[serde(default)]
     expect: Option<Expect>,
     /// How long to watch before the next step.
@@ -310,6 +319,9 @@ impl Reader<'_> {
             if !names.insert(variant.name.value.clone()) {
                 self.say(&variant.name, format!("variant `{}` stands twice", variant.name.value));
             }
+            if matches!(variant.fault.value, Fault::LlmDouble(_)) && !form.needs.contains(&Need::LlmDouble) {
+                self.say(&variant.fault, "the fault is one of the LLM's double: say `needs: [llm-double]`");
+            }
             let budget = self.budget(&variant);
             let through = variant.through.as_ref().map_or_else(|| through.clone(), |own| self.through(Some(own)));
             if let Some(wrong) = rules::fault_is_wrong(&variant.fault.value, &through) {
@@ -318,7 +330,7 @@ impl Reader<'_> {
             self.proof(&variant.proof, &form.checks);
             let checks: Vec<_> = form.checks.iter().map(|check| self.check(check, budget.max, slow)).collect();
             for check in checks.iter().filter(|check| check.role == Role::Recovery) {
-                if let Some(wrong) = rules::hold_is_wrong(hold, &check.name.0, check.interval) {
+                if let Some(wrong) = rules::hold_is_wrong(hold, check) {
                     self.say(form.hold.as_ref().unwrap_or(&form.name), wrong);
                 }
             }
@@ -328,6 +340,7 @@ impl Reader<'_> {
                 file: self.file.to_owned(),
                 line,
                 suites: form.suites.clone(),
+                needs: form.needs.clone(),
                 promise: form.promise.clone(),
                 workload: form.workload.clone(),
                 service: form.service.clone(),
@@ -356,18 +369,26 @@ impl Reader<'_> {
             if !names.insert(&check.name.value) {
                 self.say(&check.name, format!("check `{}` stands twice", check.name.value));
             }
+            if check.check.only_reads() && check.role != Some(Role::Proof) {
+                self.say(
+                    &check.name,
+                    "this check reads a value, which is neither good nor bad: it needs `role: proof`",
+                );
+            }
             if let Some(wrong) = rules::check_is_wrong(&check.check) {
                 self.say(&check.name, wrong);
             }
         }
-        if !checks.iter().any(|check| check.role != Some(Role::Proof)) {
-            self.say(scenario, "no check decides about recovery: every one has `role: proof`");
+        if !checks.iter().any(|check| check.role.unwrap_or(Role::Recovery) == Role::Recovery) {
+            self.say(scenario, "no check decides about recovery: every one has another role");
         }
     }
 
     fn check(&mut self, form: &CheckForm, budget: Duration, slow: Duration) -> PlannedCheck {
         let cost = form.cost.unwrap_or(Cost::Low);
         let interval = (budget / INTERVALS_IN_BUDGET).clamp(INTERVAL_MIN, INTERVAL_MAX);
+        let own_slow = form.slow.as_ref().map(|own| self.duration(Some(own), slow));
+        let slow = own_slow.unwrap_or(slow);
         let timeout = self.duration(form.timeout.as_ref(), TIMEOUT.max(slow));
         if let Some(place) = form.timeout.as_ref().filter(|_| timeout < slow) {
             self.say(place, format!("a timeout below `slow` ({}) makes good answers bad", duration::text(slow)));
@@ -377,11 +398,9 @@ impl Reader<'_> {
             check: form.check.clone(),
             role: form.role.unwrap_or(Role::Recovery),
             cost,
-            interval: match cost {
-                Cost::Low => interval,
-                Cost::High => interval * COSTLY_FACTOR,
-            },
+            interval,
             timeout,
+            slow: own_slow,
         }
     }
 
@@ -464,8 +483,13 @@ impl Reader<'_> {
         for (index, step) in steps.into_iter().enumerate() {
             let expect = step.expect.unwrap_or(Expect::Recovery);
             match expect {
-                Expect::NoRecovery if index == last => {
+                Expect::NoRecovery | Expect::Part if index == last => {
                     self.say(&step.run, "the last step of a remedy must be one that recovers");
+                }
+                Expect::Part => {
+                    if let Some(watch) = &step.watch {
+                        self.say(watch, "the next step follows a part of a remedy at once: nothing is watched");
+                    }
                 }
                 _ if step.watch.is_none() && index != last => {
                     self.say(&step.run, "a step that another one follows needs `watch`: how long before the next one");

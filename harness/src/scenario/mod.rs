@@ -1,5 +1,6 @@
 //! Scenario files and the plans made of them.
 
 pub mod file;
+pub mod needs;
 pub mod plan;
 mod rules;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use super::needs::Need;
 use crate::fault::Fault;
 use crate::runbook::command::Command;
 use crate::sample::Check;
@@ -107,6 +108,9 @@ pub struct Plan {
     pub line: u64,
     /// The suites it belongs to.
     pub suites: Vec<String>,
+    /// What the system's surroundings must have; elsewhere it is skipped by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Need>,
     /// What the runbook promises.
     pub promise: Promise,
     /// Whose pods are sampled one by one, and which must be complete to be recovered.
@@ -143,6 +147,21 @@ pub struct Plan {
     pub samples_per_pod_second_max: f64,
     /// The load while measuring.
     pub load: LoadPlan,
+}
+
+impl Plan {
+    /// The latest good answer of a check, from the intended start.
+    #[must_use]
+    pub fn slow_of(&self, check: &CheckName) -> Duration {
+        let planned = self.checks.iter().find(|planned| planned.name == *check);
+        planned.and_then(|planned| planned.slow).unwrap_or(self.slow)
+    }
+
+    /// The latest good answer of any check.
+    #[must_use]
+    pub fn slow_max(&self) -> Duration {
+        self.checks.iter().filter_map(|planned| planned.slow).fold(self.slow, Duration::max)
+    }
 }
 
 /// What stands between clients (load, and checks with target `service`) and the Service.
@@ -191,12 +210,15 @@ pub struct PlannedCheck {
     pub role: Role,
     /// What one sample costs the system.
     pub cost: Cost,
-    /// Time between intended starts on one series, before the cap per pod is applied.
+    /// Time between intended starts on one series, before its cost and the cap per pod slow it.
     #[serde(with = "crate::duration")]
     pub interval: Duration,
     /// When a sample without an answer is given up, from its intended start.
     #[serde(with = "crate::duration")]
     pub timeout: Duration,
+    /// The latest good answer of this check, where it is not the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::duration::optional")]
+    pub slow: Option<Duration>,
 }
 
 /// What a check's samples decide.
@@ -207,6 +229,9 @@ pub enum Role {
     Recovery,
     /// Only whether the fault took effect.
     Proof,
+    /// What must stay good throughout, from the fault to its healing: one bad sample breaks
+    /// the promise, however fast the rest recovers.
+    Invariant,
 }
 
 /// What one sample costs the system.
@@ -233,6 +258,12 @@ pub enum Proof {
     CheckFailed(CheckName),
     /// A sample of this check, sent after the fault, read another value than before it.
     ValueChanged(CheckName),
+    /// This check, which asks each pod, read another value than before the fault at every pod
+    /// of the workload that is there.
+    ValueChangedEverywhere(CheckName),
+    /// A sample of this check, sent after the fault, read a higher number than the last one before
+    /// it; at a pod that was not there before, one above 0.
+    Grew(CheckName),
     /// One of these.
     AnyOf(Vec<Proof>),
 }
@@ -268,6 +299,8 @@ pub enum Expect {
     Recovery,
     /// It is known not to recover the system: reported as such, and the next step follows.
     NoRecovery,
+    /// It is a part of the remedy: the next step follows at once and completes it.
+    Part,
 }
 
 /// The longest allowed recovery.

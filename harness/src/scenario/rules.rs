@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::plan::{CheckName, Proof, Through};
+use super::plan::{CheckName, Cost, PlannedCheck, Proof, Through};
 use crate::duration;
 use crate::fault::Fault;
-use crate::sample::Check;
+use crate::salted::is_variable;
+use crate::sample::schedule::COSTLY_SLOWDOWN;
+use crate::sample::{AnsweredBy, Check};
 
 /// A streak may have gaps of up to three intervals: `hold` must outlast one of them.
 const INTERVALS_IN_HOLD_MIN: u32 = 4;
@@ -15,6 +17,26 @@ pub(super) fn check_is_wrong(check: &Check) -> Option<String> {
     let (path, status, pointers): (&str, u16, Vec<&String>) = match check {
         Check::Http(http) => (&http.path, http.status, http.json.keys().collect()),
         Check::Websocket(websocket) => (&websocket.path, 101, Vec::new()),
+        Check::Question(question) => {
+            if let Some(wrong) = answer_is_wrong(&question.answered_by) {
+                return Some(wrong);
+            }
+            (&question.path, 101, vec![&question.answered_by.text])
+        }
+        Check::Survival(survival) if survival.end.is_empty() => {
+            return Some("`end` names no key: every message would be one".to_owned());
+        }
+        Check::Survival(survival) => (&survival.path, 101, Vec::new()),
+        Check::Environment(environment) => {
+            let variable = &environment.variable;
+            return (!is_variable(variable)).then(|| format!("`{variable}` can be no variable of an environment"));
+        }
+        Check::Log(log) => {
+            return log.fields.is_empty().then(|| "`fields` names none: every line would match".to_owned());
+        }
+        Check::LlmDouble(double) => {
+            return double.counts.is_empty().then(|| "`counts` names no counter: their sum is always 0".to_owned());
+        }
         Check::Redis(redis) if redis.port == 0 => return Some("no process listens at port 0".to_owned()),
         Check::Redis(_) => return None,
     };
@@ -28,6 +50,18 @@ pub(super) fn check_is_wrong(check: &Check) -> Option<String> {
     Some(format!("`{pointer}` is no JSON pointer: write `/{pointer}`"))
 }
 
+/// What is wrong with what a good answer is said to be.
+fn answer_is_wrong(by: &AnsweredBy) -> Option<String> {
+    let empty = |name: &str| Some(format!("`{name}` names no key: every message would be one"));
+    if by.chunk.is_empty() {
+        return empty("chunk");
+    }
+    if by.end.is_empty() {
+        return empty("end");
+    }
+    by.excuses.iter().any(|excuse| excuse.trim().is_empty()).then(|| "an empty excuse is in every answer".to_owned())
+}
+
 /// What is wrong with a fault beside what stands between clients and the Service.
 pub(super) fn fault_is_wrong(fault: &Fault, through: &Through) -> Option<String> {
     match (fault, through) {
@@ -35,7 +69,9 @@ pub(super) fn fault_is_wrong(fault: &Fault, through: &Through) -> Option<String>
             Some("a `traffic` fault needs the fault proxy: add `through: { proxy: {} }`".to_owned())
         }
         (Fault::Traffic(trick), Through::Proxy(_)) => trick.wrong(),
-        (Fault::PodSignal(_) | Fault::PodDelete(_) | Fault::Scale(_), _) => None,
+        (Fault::PodSignal(_) | Fault::PodDelete(_) | Fault::Scale(_) | Fault::Secret(_) | Fault::LlmDouble(_), _) => {
+            None
+        }
     }
 }
 
@@ -45,7 +81,12 @@ pub(super) fn is_path(text: &str) -> bool {
 }
 
 /// What is wrong with `hold` beside the interval of a check that decides about recovery.
-pub(super) fn hold_is_wrong(hold: Duration, check: &str, interval: Duration) -> Option<String> {
+pub(super) fn hold_is_wrong(hold: Duration, check: &PlannedCheck) -> Option<String> {
+    let interval = match check.cost {
+        Cost::Low => check.interval,
+        Cost::High => check.interval * COSTLY_SLOWDOWN,
+    };
+    let check = &check.name;
     let least = interval * INTERVALS_IN_HOLD_MIN;
     (hold < least).then(|| {
         let (hold, interval, least) = (duration::text(hold), duration::text(interval), duration::text(least));
@@ -56,7 +97,10 @@ pub(super) fn hold_is_wrong(hold: Duration, check: &str, interval: Duration) -> 
 /// The checks that a proof names.
 pub(super) fn checks_of(proof: &Proof) -> Vec<&CheckName> {
     match proof {
-        Proof::CheckFailed(name) | Proof::ValueChanged(name) => vec![name],
+        Proof::CheckFailed(name)
+        | Proof::ValueChanged(name)
+        | Proof::ValueChangedEverywhere(name)
+        | Proof::Grew(name) => vec![name],
         Proof::AnyOf(all) => all.iter().flat_map(checks_of).collect(),
         Proof::PodReplaced(_) | Proof::ContainerReplaced(_) | Proof::PodGone(_) => Vec::new(),
     }
@@ -70,6 +114,8 @@ pub(super) fn has_empty_choice(proof: &Proof) -> bool {
         | Proof::ContainerReplaced(_)
         | Proof::PodGone(_)
         | Proof::CheckFailed(_)
-        | Proof::ValueChanged(_) => false,
+        | Proof::ValueChanged(_)
+        | Proof::ValueChangedEverywhere(_)
+        | Proof::Grew(_) => false,
     }
 }

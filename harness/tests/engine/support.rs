@@ -34,7 +34,7 @@ fn http(target: Target) -> Check {
 
 fn planned(name: &str, check: Check, role: Role) -> PlannedCheck {
     let name = CheckName(name.to_owned());
-    PlannedCheck { name, check, role, cost: Cost::Low, interval: millis(300), timeout: seconds(2) }
+    PlannedCheck { name, check, role, cost: Cost::Low, interval: millis(300), timeout: seconds(2), slow: None }
 }
 
 /// Sampled every 300 ms, under a load of 50 requests a second. Budget 30 s from the fault, hold 4 s, slow 1 s.
@@ -46,6 +46,7 @@ pub(crate) fn plan() -> Plan {
         file: "scenarios/redis-lost.yaml".to_owned(),
         line: 12,
         suites: vec!["release".to_owned()],
+        needs: Vec::new(),
         promise: Promise {
             document: "RUNBOOK.md".to_owned(),
             section: "Redis".to_owned(),

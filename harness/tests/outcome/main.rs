@@ -2,5 +2,6 @@
 
 mod recovery;
 mod rest;
+mod spread;
 mod support;
 mod truth;

@@ -41,6 +41,7 @@ fn planned(name: &str, check: Check, role: Role) -> PlannedCheck {
         cost: Cost::Low,
         interval: millis(INTERVAL_MS),
         timeout: millis(800),
+        slow: None,
     }
 }
 
@@ -53,6 +54,7 @@ pub(crate) fn plan() -> Plan {
         file: "scenarios/redis-lost.yaml".to_owned(),
         line: 60,
         suites: vec!["release".to_owned()],
+        needs: Vec::new(),
         promise: Promise {
             document: "RUNBOOK.md".to_owned(),
             section: "Redis Connection Lost".to_owned(),

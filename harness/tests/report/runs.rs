@@ -251,6 +251,7 @@ pub(crate) fn plan(id: &str) -> Plan {
         cost: Cost::Low,
         interval: Duration::from_millis(INTERVAL_MS),
         timeout: Duration::from_millis(800),
+        slow: None,
     };
     Plan {
         id: ScenarioId(id.to_owned()),
@@ -258,6 +259,7 @@ pub(crate) fn plan(id: &str) -> Plan {
         file: "scenarios/redis-lost.yaml".to_owned(),
         line: 60,
         suites: vec!["release".to_owned()],
+        needs: Vec::new(),
         promise: Promise {
             document: "RUNBOOK.md".to_owned(),
             section: "Redis Connection Lost".to_owned(),

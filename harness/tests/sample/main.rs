@@ -1,6 +1,7 @@
 //! The sampler on real sockets.
 
 mod api;
+mod question;
 mod server;
 mod service;
 mod support;

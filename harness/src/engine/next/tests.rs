@@ -1,5 +1,7 @@
 use super::*;
+use crate::double::Answers;
 use crate::engine::test_plan;
+use crate::fault::{BadValue, Fault, LlmDouble, SecretKey};
 
 fn at(seconds: u64) -> Offset {
     Offset::from_millis(seconds * 1000)
@@ -146,6 +148,29 @@ fn watching_before_a_remedy() {
     check("nothing is felt: nothing to do", &nothing(), 120, &healing);
     check("absorbed", &View { symptom: false, back: Back::Absorbed, ..felt.clone() }, 120, &healing);
     check("recovered by itself", &View { back: Back::Recovered, ..felt }, 101, &healing);
+}
+
+#[test]
+fn a_fault_that_spreads_is_waited_for_and_one_that_lasts_is_let_last() {
+    let check = |name: &str, fault: Fault, view: &View, second: u64, expect: &Action| {
+        let plan = Plan { fault, ..test_plan(1) };
+        assert_eq!(next(&plan, &state(Stage::Watching), &Trial::start(at(100)), view, at(second)), *expect, "{name}");
+    };
+    let (healing, remedy) = (Action::Enter(Stage::Healing), Action::Enter(Stage::Remedying(0)));
+    let symptom = View { symptom: true, deadline: Some(at(400)), ..nothing() };
+    let felt = View { proven: true, ..symptom.clone() };
+    let secret = || {
+        let (name, key) = ("llm-api-key".to_owned(), "key".to_owned());
+        Fault::Secret(SecretKey { name, key, value: BadValue::Wrong, restart: test_plan(0).workload })
+    };
+    check("not everywhere yet", secret(), &symptom, 120, &Action::Wait(Some(at(220))));
+    check("it never will be", secret(), &symptom, 220, &remedy);
+    check("everywhere", secret(), &felt, 109, &remedy);
+    check("nowhere", secret(), &nothing(), 120, &healing);
+    let outage = || Fault::LlmDouble(LlmDouble { answers: Answers::Hang, lasts: Duration::from_secs(15) });
+    check("seen, and not over", outage(), &felt, 101, &Action::Wait(Some(at(115))));
+    check("over", outage(), &felt, 115, &remedy);
+    check("not felt", outage(), &nothing(), 120, &healing);
 }
 
 #[test]

@@ -87,6 +87,10 @@ pub(super) fn run(report: &Report) -> Markup {
                 }
                 dt { "left behind" } dd { (left_behind(report)) }
             }
+            @if !report.skipped.is_empty() {
+                h3 { "Skipped, and so neither kept nor broken" }
+                (lines(&report.skipped.iter().map(words::skipped).collect::<Vec<_>>()))
+            }
             @if let Some(run) = report.run.as_ref().filter(|run| !run.profile_changes.is_empty()) {
                 h3 { "What the profile changes in the manifests" }
                 (lines(&run.profile_changes))

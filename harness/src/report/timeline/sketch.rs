@@ -88,6 +88,7 @@ impl Sketch {
             | What::StageStarted { .. }
             | What::StageFinished { .. }
             | What::ScenarioStarted(_)
+            | What::ScenarioSkipped { .. }
             | What::PhaseEntered(_)
             | What::BaselineCompared(_)
             | What::FaultPrepared { .. }

@@ -7,8 +7,10 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
-use crate::clock::wall_clock;
+use super::secret;
 use crate::cluster::Cluster;
+use crate::double::{self, Answers};
+use crate::fault::workload;
 use crate::pipeline::undo;
 use crate::runbook::command::{Action, Command};
 use crate::scenario::plan::{WorkloadKind, WorkloadRef};
@@ -20,7 +22,7 @@ use crate::system::SystemError;
 /// # Errors
 /// [`SystemError`] where the API refuses, and where the command names another namespace:
 /// nothing outside of the run's own is ever touched.
-pub(super) async fn carry_out(cluster: &Cluster, command: &Command) -> Result<String, SystemError> {
+pub(super) async fn carry_out(cluster: &Cluster, run: &str, command: &Command) -> Result<String, SystemError> {
     let ours = &cluster.namespace;
     if let Some(named) = command.namespace.as_ref().filter(|named| *named != ours) {
         let message =
@@ -28,30 +30,16 @@ pub(super) async fn carry_out(cluster: &Cluster, command: &Command) -> Result<St
         return Err(SystemError { message, transient: false });
     }
     match &command.action {
-        Action::RolloutRestart(workload) => restart(cluster, workload).await,
+        Action::RolloutRestart(workload) => workload::restart(cluster, workload).await,
         Action::RolloutUndo { workload, to_revision } => undo(cluster, workload, *to_revision).await,
         Action::Scale { workload, replicas } => scale(cluster, workload, *replicas).await,
         Action::DeletePod { name } => delete_pod(cluster, name).await,
+        Action::ApplySecret { name, key, .. } => secret::apply(cluster, run, name, key).await,
+        // The rehearsal is the provider, so it is the rehearsal that comes back.
+        Action::ProviderAnswersAgain => {
+            double::switch(cluster, Answers::Ok).await.map(|()| "the LLM's double answers as it should".to_owned())
+        }
     }
-}
-
-/// The annotation that `kubectl rollout restart` sets, in the patch that it sends (seen on 1.36).
-async fn restart(cluster: &Cluster, workload: &WorkloadRef) -> Result<String, SystemError> {
-    let now = wall_clock().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let annotations = json!({ "kubectl.kubernetes.io/restartedAt": now });
-    let patch = Patch::Strategic(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }));
-    let parameters = PatchParams { field_manager: Some("kubectl-rollout".to_owned()), ..PatchParams::default() };
-    let (client, namespace, name) = (cluster.client.clone(), &cluster.namespace, &workload.name);
-    let patched = match workload.kind {
-        WorkloadKind::Deployment => {
-            Api::<Deployment>::namespaced(client, namespace).patch(name, &parameters, &patch).await.map(drop)
-        }
-        WorkloadKind::StatefulSet => {
-            Api::<StatefulSet>::namespaced(client, namespace).patch(name, &parameters, &patch).await.map(drop)
-        }
-    };
-    patched.map_err(|error| SystemError::from_api(&format!("restart {workload}"), &error))?;
-    Ok(format!("{} restarted", with_group(workload)))
 }
 
 /// The patch of the scale subresource that `kubectl scale` sends.

@@ -27,6 +27,7 @@ use crate::scenario::plan::{Cost, Plan};
 mod between;
 mod command;
 mod pods;
+mod secret;
 
 use between::Between;
 
@@ -160,7 +161,7 @@ impl System for Live {
     }
 
     async fn prepare(&self, fault: &Fault) -> Result<Receipt, SystemError> {
-        fault.prepare(Reach { cluster: &self.cluster, proxy: self.proxy().as_ref() }).await
+        fault.prepare(Reach { cluster: &self.cluster, proxy: self.proxy().as_ref() }, self.seed).await
     }
 
     async fn keep(&self, receipt: &Receipt) -> Result<(), SystemError> {
@@ -172,7 +173,7 @@ impl System for Live {
     }
 
     async fn carry_out(&self, command: &Command) -> Result<String, SystemError> {
-        command::carry_out(&self.cluster, command).await
+        command::carry_out(&self.cluster, &self.run, command).await
     }
 
     async fn heal(&self, receipt: &Receipt) -> Result<Vec<String>, SystemError> {
@@ -190,7 +191,13 @@ impl System for Live {
 fn cheapest_path(plan: &Plan) -> Option<String> {
     let http = plan.checks.iter().filter_map(|planned| match &planned.check {
         Check::Http(http) => Some((planned.cost, &http.path)),
-        Check::Redis(_) | Check::Websocket(_) => None,
+        Check::Redis(_)
+        | Check::Websocket(_)
+        | Check::Question(_)
+        | Check::Survival(_)
+        | Check::Environment(_)
+        | Check::Log(_)
+        | Check::LlmDouble(_) => None,
     });
     http.min_by_key(|(cost, _)| *cost != Cost::Low).map(|(_, path)| path.clone())
 }

@@ -160,14 +160,9 @@ impl<'a> Observer<'a> {
     }
 
     fn subjects(&self, check: &PlannedCheck) -> Vec<Subject> {
-        let target = match &check.check {
-            Check::Redis(_) => Target::Service,
-            Check::Http(http) => http.target,
-            Check::Websocket(websocket) => websocket.target,
-        };
-        match target {
-            Target::Service => vec![Subject::Service],
-            Target::EachPod => self
+        match check.check.target() {
+            Some(Target::Service) | None => vec![Subject::Service],
+            Some(Target::EachPod) => self
                 .pods
                 .iter()
                 .filter(|pod| pod.workload.as_ref() == Some(&self.plan.workload))
@@ -248,7 +243,7 @@ impl<'a> Observer<'a> {
             wait = busy.since(due.intended);
         }
         let takes = wait + self.script.latency.mul_f64(1.0 + self.chance.f64());
-        let (clock, world, slow) = (self.clock, self.world.clone(), self.plan.slow);
+        let (clock, world, slow) = (self.clock, self.world.clone(), planned.slow.unwrap_or(self.plan.slow));
         async move {
             let sent = clock.now();
             let until = due.intended + planned.timeout;

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{Mode, Operation, Outage, PodFate, Script, Until, Whom};
+use crate::double::{Answers, workload};
 use crate::event::{Offset, PodFacts, Subject};
-use crate::fault::{Fault, Receipt};
+use crate::fault::{DoubleReceipt, Fault, Receipt, SecretReceipt};
 use crate::scenario::plan::{Plan, WorkloadRef};
 
 /// One call that was made.
@@ -177,6 +178,21 @@ pub(super) fn receipt(fault: &Fault) -> Receipt {
             replicas_before: 1,
             replicas_fault: scale.replicas,
         },
+        Fault::Secret(secret) => Receipt::Secret(SecretReceipt {
+            namespace,
+            name: secret.name.clone(),
+            key: secret.key.clone(),
+            value: secret.value,
+            seed: 0,
+            salt: "salt".to_owned(),
+            hash_before: "before".to_owned(),
+            hash_fault: "fault".to_owned(),
+            kept: "kept".to_owned(),
+            restart: secret.restart.clone(),
+        }),
+        Fault::LlmDouble(double) => {
+            Receipt::LlmDouble(DoubleReceipt { namespace, before: Answers::Ok, fault: double.answers, of: workload() })
+        }
         Fault::Traffic(trick) => Receipt::Traffic {
             api: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             proxy: "scripted".to_owned(),

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::app::App;
 use super::catalog::{Catalog, Product};
+use super::flaw::Flaw;
 use super::gemini::{LlmError, Prompt};
 use super::metrics::seconds;
 use super::protocol::{Query, ServerMessage, UseCase};
@@ -58,6 +59,12 @@ impl Reply<'_> {
     }
 
     async fn to_readable(&self, catalog: &Catalog, product: &Product, manual: &str) {
+        let remembered = self.remembered(product);
+        if let Some(key) = &remembered
+            && let Some(failure) = self.app.cache.get(key).await
+        {
+            return self.chunk(failure).await;
+        }
         let started = Instant::now();
         let prompt = prompt(catalog, product, manual, self.query);
         let mut chunks = 0_u32;
@@ -72,16 +79,28 @@ impl Reply<'_> {
             Ok(()) => self.app.log.info("llm", "llm_request done", &context),
             Err(error) => {
                 self.app.metrics.llm_errors.with_label_values(&[error.error_type()]).inc();
+                let status = error.status().map(|status| ("status", status.as_u16().into()));
                 let details = [("error_type", error.error_type().into()), ("error", error.to_string().into())];
-                self.app.log.error("llm", "llm_request: LLM error", &[&context[..], &details].concat());
+                let details: Vec<_> = context.into_iter().chain(details).chain(status).collect();
+                self.app.log.error("llm", "llm_request: LLM error", &details);
                 let apology = if chunks == 0 {
                     "No answer could be generated. Please try again later."
                 } else {
                     " […] The answer broke off here: the rest of it could not be generated."
                 };
+                if let Some(key) = &remembered {
+                    self.app.cache.put(key, apology).await;
+                }
                 self.chunk(apology.to_owned()).await;
             }
         }
+    }
+
+    /// Where the flaw `caches-failures` keeps what went wrong. It means to spare a provider that
+    /// is in trouble, and forgets that everybody after it is told the same for an hour.
+    fn remembered(&self, product: &Product) -> Option<String> {
+        let flawed = self.app.flaw == Some(Flaw::CachesFailures);
+        flawed.then(|| format!("answer:{}:{}", product.id, self.query.question))
     }
 
     /// Passes the model's words on as they come.

@@ -21,4 +21,6 @@ pub(crate) enum Flaw {
     NoDrain,
     /// A health call holds the event loop for 100 ms
     CostlyHealth,
+    /// Keeps a failed answer in the cache as if it were one, and serves it from there
+    CachesFailures,
 }

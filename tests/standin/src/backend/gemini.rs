@@ -48,9 +48,9 @@ pub(crate) enum LlmError {
     #[error("the API refused the key ({status}): {text}")]
     Key { status: StatusCode, text: String },
     #[error("the API forbids the request: {text}")]
-    Forbidden { text: String },
+    Forbidden { status: StatusCode, text: String },
     #[error("the quota is used up (retry after {retry_after}): {text}")]
-    Quota { retry_after: String, text: String },
+    Quota { status: StatusCode, retry_after: String, text: String },
     #[error("the API failed ({status}): {text}")]
     Server { status: StatusCode, text: String },
     #[error("the API refused the request ({status}): {text}")]
@@ -153,6 +153,18 @@ impl Gemini {
 }
 
 impl LlmError {
+    /// The status of the API's refusal, where it answered with one.
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Key { status, .. }
+            | Self::Forbidden { status, .. }
+            | Self::Quota { status, .. }
+            | Self::Server { status, .. }
+            | Self::Request { status, .. } => Some(*status),
+            Self::NoKey | Self::Timeout(_) | Self::Network(_) | Self::Cut | Self::Garbage(_) => None,
+        }
+    }
+
     /// Value of the label `error_type`.
     pub(crate) fn error_type(&self) -> &'static str {
         match self {
@@ -191,8 +203,8 @@ fn classify(status: StatusCode, retry_after: String, body: &[u8]) -> LlmError {
     match status {
         StatusCode::BAD_REQUEST if invalid_key => LlmError::Key { status, text },
         StatusCode::UNAUTHORIZED => LlmError::Key { status, text },
-        StatusCode::FORBIDDEN => LlmError::Forbidden { text },
-        StatusCode::TOO_MANY_REQUESTS => LlmError::Quota { retry_after, text },
+        StatusCode::FORBIDDEN => LlmError::Forbidden { status, text },
+        StatusCode::TOO_MANY_REQUESTS => LlmError::Quota { status, retry_after, text },
         status if status.is_server_error() => LlmError::Server { status, text },
         status => LlmError::Request { status, text },
     }

@@ -73,8 +73,8 @@ pub(crate) struct Options {
     /// Key of the Gemini API
     #[arg(long, env = "GEMINI_API_KEY", hide_env_values = true)]
     gemini_api_key: Option<String>,
-    /// Deadline of a whole answer of the model, in seconds
-    #[arg(long, env = "LLM_TIMEOUT_SECONDS", default_value_t = 30.0)]
+    /// Deadline of a whole answer of the model, in seconds: twice what the runbook calls degraded
+    #[arg(long, env = "LLM_TIMEOUT_SECONDS", default_value_t = 10.0)]
     llm_timeout_seconds: f64,
     /// Deadline of fetching a manual, in seconds
     #[arg(long, env = "PDF_TIMEOUT_SECONDS", default_value_t = 30.0)]
@@ -153,7 +153,8 @@ fn build(options: Options, log: Log) -> Result<App, String> {
         .no_proxy()
         .build()
         .map_err(|error| format!("build the HTTP client: {error}"))?;
-    let key = options.gemini_api_key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+    // An empty key is sent like any other: whether one is good is for the API to say.
+    let key = options.gemini_api_key.map(|key| key.trim().to_owned());
     let gemini = Gemini::new(
         client.clone(),
         &options.gemini_base_url,

@@ -72,7 +72,8 @@ fn check_request(
 ) -> Result<Accepted, Refusal> {
     let refuse = |status, label, body| Err(Refusal { status, label, body });
     let key = headers.get("x-goog-api-key").and_then(|key| key.to_str().ok());
-    let Some(key) = key else {
+    // An empty key is none.
+    let Some(key) = key.filter(|key| !key.is_empty()) else {
         return refuse(StatusCode::FORBIDDEN, "no-key", no_key());
     };
     let valid = match &shared.accepted_key {

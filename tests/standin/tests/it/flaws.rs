@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Part, Stack, eventually};
+use crate::support::{Part, Stack, content, eventually};
 
 #[tokio::test]
 async fn never_reconnects() {
@@ -109,4 +109,25 @@ async fn costly_health() {
         assert_eq!(call.await.unwrap().unwrap().status(), 200);
     }
     assert!(started.elapsed() >= Duration::from_millis(500), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn caches_failures() {
+    let stack = Stack::start(&[("BUILD_FLAW", "caches-failures")]).await;
+    let good = stack.another_backend(&[]).await;
+    let ask = async |backend: &Part, question: &str| {
+        let mut socket = backend.socket().await;
+        socket.ask("roland-td-17", question).await;
+        content(&socket.hear_answer().await)
+    };
+    stack.outside_is(&json!({"llm": "quota"})).await;
+    assert!(ask(&stack.backend, "why?").await.starts_with("No answer could be generated"));
+    stack.outside_is(&json!({"llm": "ok"})).await;
+    // The provider is back, and this build does not ask it; a restart does not help either.
+    let restarted = stack.another_backend(&[("BUILD_FLAW", "caches-failures")]).await;
+    for backend in [&stack.backend, &restarted] {
+        assert!(ask(backend, "why?").await.starts_with("No answer could be generated"));
+        assert!(ask(backend, "why not?").await.contains("why not?"));
+    }
+    assert!(ask(&good, "why?").await.contains("why?"));
 }

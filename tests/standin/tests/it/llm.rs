@@ -32,7 +32,7 @@ async fn each_failure_of_the_model_is_told_counted_and_logged() {
     let lines = stack.backend.lines("llm_request: LLM error");
     assert_eq!(lines.len(), 7);
     assert!(lines.iter().all(|line| line["level"] == "ERROR" && line["product_id"] == "roland-td-17"));
-    assert_eq!(lines[2]["error_type"], "quota");
+    assert_eq!((&lines[2]["error_type"], &lines[2]["status"]), (&json!("quota"), &json!(429)));
     assert!(lines[2]["error"].as_str().unwrap().starts_with("the quota is used up (retry after 33): You exceeded"));
     let logged = serde_json::to_string(&lines).unwrap();
     assert!(!logged.contains(crate::support::KEY), "the key is in the log");
@@ -48,19 +48,23 @@ async fn each_failure_of_the_model_is_told_counted_and_logged() {
 #[tokio::test]
 async fn a_wrong_key_and_a_missing_one_give_no_answer() {
     let stack = Stack::start(&[]).await;
-    for (key, error) in [
-        ("", "no API key is configured"),
-        ("some-other-key-of-more-than-twenty", "the API refused the key (400 Bad Request): API key not valid."),
+    for (key, error_type, error) in [
+        ("", "forbidden", "the API forbids the request: Method doesn't allow unregistered callers"),
+        (
+            "some-other-key-of-more-than-twenty",
+            "invalid_key",
+            "the API refused the key (400 Bad Request): API key not valid.",
+        ),
     ] {
         let backend = stack.another_backend(&[("GEMINI_API_KEY", key)]).await;
         let mut socket = backend.socket().await;
         socket.ask("roland-td-17", "why?").await;
         assert_eq!(content(&socket.hear_answer().await), SORRY);
-        assert_eq!(backend.metric(r#"llm_errors_total{error_type="invalid_key"}"#).await, 1.0);
+        assert_eq!(backend.metric(&format!(r#"llm_errors_total{{error_type="{error_type}"}}"#)).await, 1.0);
         let line = backend.logged("llm_request: LLM error").await;
         assert!(line["error"].as_str().unwrap().starts_with(error), "{line}");
     }
-    assert_eq!(stack.outside.get("/control").await.1["counters"]["llm"], json!({"invalid-key": 1}));
+    assert_eq!(stack.outside.get("/control").await.1["counters"]["llm"], json!({"invalid-key": 1, "no-key": 1}));
 }
 
 #[tokio::test]
