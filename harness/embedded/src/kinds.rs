@@ -55,7 +55,7 @@ kinds! {
     NAMESPACE = "" "v1" "Namespace" "namespaces" ["ns"], namespaced false, generation false, all false, ["status", "finalize"];
     NODE = "" "v1" "Node" "nodes" ["no"], namespaced false, generation false, all false, ["status"];
     POD = "" "v1" "Pod" "pods" ["po"], namespaced true, generation true, all true, ["status", "log", "exec", "proxy", "portforward", "eviction"];
-    SERVICE = "" "v1" "Service" "services" ["svc"], namespaced true, generation false, all true, ["status"];
+    SERVICE = "" "v1" "Service" "services" ["svc"], namespaced true, generation false, all true, ["status", "proxy"];
     ENDPOINTS = "" "v1" "Endpoints" "endpoints" ["ep"], namespaced true, generation false, all false, [];
     CONFIG_MAP = "" "v1" "ConfigMap" "configmaps" ["cm"], namespaced true, generation false, all false, [];
     SECRET = "" "v1" "Secret" "secrets" [], namespaced true, generation false, all false, [];

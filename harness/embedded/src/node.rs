@@ -53,6 +53,7 @@ mod worker;
 pub(crate) use container_init::{inner as container_init_inner, outer as container_init};
 pub(crate) use join::{inner as join_inner, outer as join};
 pub(crate) use sandbox::pause;
+pub(crate) use services::endpoints_of;
 
 /// How long a connection from the node to a pod may take to open.
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);

@@ -103,6 +103,16 @@ impl Store {
         (inner.range(kind, namespace), inner.version)
     }
 
+    /// A second store with the same objects: what happens there is not seen here.
+    /// A dry run works on one.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let inner = self.lock();
+        let version = inner.version;
+        let copy = Inner { version, objects: inner.objects.clone(), history: VecDeque::new(), forgotten: version };
+        Self { inner: Arc::new(Mutex::new(copy)), version: watch::Sender::new(version) }
+    }
+
     /// Adds an object; sets kind, apiVersion, uid, creationTimestamp and resourceVersion where absent.
     ///
     /// # Errors
@@ -287,6 +297,18 @@ mod tests {
                 prop_assert_eq!(store.changes_since(version).unwrap().len(), usize::from(changed));
             }
         }
+    }
+
+    #[test]
+    fn a_fork_goes_its_own_way() {
+        let store = Store::new();
+        touch(&store, 0, 1);
+        let fork = store.fork();
+        touch(&fork, 0, 2);
+        touch(&fork, 1, 1);
+        assert_eq!(store.list(&CONFIG_MAP, None).0.len(), 1);
+        assert_eq!(store.list(&CONFIG_MAP, None).0[0]["data"]["v"], 1);
+        assert_eq!(fork.list(&CONFIG_MAP, None).0.len(), 2);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) enum Ownership {
     Keep,
 }
 
-/// Adds an object by all rules of a create.
+/// Adds an object by all rules of a create; under a dry run it is only computed.
 pub(super) async fn create_object(
     api: &Api,
     place: &Place,
@@ -95,11 +95,12 @@ async fn add(
     options: &WriteOptions,
     ownership: Ownership,
 ) -> Result<Arc<Value>, Status> {
+    let store = if options.dry_run { &api.store.fork() } else { &api.store };
     begin(kind, &mut object, ownership);
     shape::fill_defaults(kind, &mut object);
     // The name is checked again when the object is added; here it saves a port from being reserved in vain.
     let key = Key::of(kind, &object);
-    if let Some(existing) = api.store.get(&key) {
+    if let Some(existing) = store.get(&key) {
         return Err(taken(&key, &existing));
     }
     if ownership == Ownership::Track {
@@ -109,9 +110,17 @@ async fn add(
     shape::check_create(kind, &object)?;
     let _turn = if *kind == kinds::SERVICE { Some(api.services.lock().await) } else { None };
     if *kind == kinds::SERVICE {
-        services::allocate(api, None, &mut object).await?;
+        services::allocate(api, None, &mut object, options.dry_run).await?;
     }
-    api.store.create(kind, object)
+    let created = store.create(kind, object)?;
+    if !options.dry_run {
+        return Ok(created);
+    }
+    let mut created = Value::clone(&created);
+    if let Some(metadata) = created["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
+    Ok(Arc::new(created))
 }
 
 fn taken(key: &Key, existing: &Value) -> Status {

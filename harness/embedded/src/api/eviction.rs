@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::api::Api;
 use crate::api::body;
 use crate::api::delete::options_of;
-use crate::api::options::refuse_dry_run;
+use crate::api::options::dry_run;
 use crate::api::place::Place;
 use crate::api::query::Query;
 use crate::api::respond::{self, Answer};
@@ -25,9 +25,9 @@ pub(super) fn evict(
     bytes: &[u8],
 ) -> Result<Answer, Status> {
     let eviction = body::decode("Eviction", headers, bytes)?;
-    refuse_dry_run("CreateOptions", query.all("dryRun"))?;
-    let options = options_of(&eviction["deleteOptions"])?;
-    let store = &api.store;
+    let (options, is_dry) = options_of(&eviction["deleteOptions"])?;
+    let is_dry = is_dry || dry_run("CreateOptions", query.all("dryRun"))?;
+    let store = if is_dry { &api.store.fork() } else { &api.store };
     let key = place.key();
     let pod = store.get(&key).ok_or_else(|| Status::not_found(key.kind, &key.name))?;
     if !goes_freely(&pod) {

@@ -18,6 +18,7 @@ pub(super) enum FieldValidation {
 /// `CreateOptions`, `UpdateOptions` and `PatchOptions` in one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct WriteOptions {
+    pub(super) dry_run: bool,
     pub(super) validation: FieldValidation,
     /// Who owns the fields that are written.
     pub(super) manager: String,
@@ -39,10 +40,10 @@ impl WriteOptions {
                 return Err(invalid(name, "FieldValueNotSupported", "fieldValidation", message));
             }
         };
-        refuse_dry_run(name, query.all("dryRun"))?;
         let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("unknown");
         let guessed = agent.split('/').next().unwrap_or_default();
         Ok(Self {
+            dry_run: dry_run(name, query.all("dryRun"))?,
             validation,
             manager: query.get("fieldManager").unwrap_or(guessed).to_owned(),
             manager_given: query.get("fieldManager").is_some(),
@@ -66,13 +67,14 @@ impl FieldValidation {
     }
 }
 
-/// A dry run is refused, here as everywhere.
-pub(super) fn refuse_dry_run<'a>(name: &str, mut values: impl Iterator<Item = &'a str>) -> Result<(), Status> {
-    if values.all(str::is_empty) {
-        return Ok(());
+/// Reads the values of `dryRun`: none, or `All`.
+pub(super) fn dry_run<'a>(name: &str, values: impl Iterator<Item = &'a str>) -> Result<bool, Status> {
+    let values: Vec<&str> = values.filter(|value| !value.is_empty()).collect();
+    if values.iter().all(|value| *value == "All") {
+        return Ok(!values.is_empty());
     }
-    let message = "Forbidden: not supported by the embedded cluster: a request is carried out or refused";
-    Err(invalid(name, "FieldValueForbidden", "dryRun", message))
+    let message = format!("Unsupported value: {values:?}: supported values: \"All\"");
+    Err(invalid(name, "FieldValueNotSupported", "dryRun", message))
 }
 
 /// 422 for one option.

@@ -1,4 +1,4 @@
-//! The proxy subresource of pods: one request, forwarded on one fresh connection.
+//! The proxy subresource of pods and Services: one request, forwarded on one fresh connection.
 //!
 //! What is measured through it is the pod, so nothing is retried, pooled or buffered here.
 

@@ -12,6 +12,7 @@ use crate::api::query::Query;
 use crate::api::respond::{self, Answer};
 use crate::api::selector::Filter;
 use crate::api::view::View;
+use crate::object;
 use crate::status::Status;
 use crate::store::Store;
 
@@ -29,11 +30,22 @@ pub(super) async fn get(api: &Api, place: &Place, query: &Query, view: View) -> 
     Ok(respond::object(200, &view.one(key.kind, &object)))
 }
 
-/// `GET` of a collection. `limit` has no effect: the API lets a server answer with the whole list.
+/// `GET` of a collection, in pages where `limit` asks for them. A page is of the list of its own
+/// moment, as on a real cluster whose list of the first page has been forgotten.
 pub(super) async fn list(api: &Api, place: &Place, query: &Query, view: View) -> Result<Answer, Status> {
     let filter = Filter::parse(place.kind, query)?;
-    let (objects, version) = select(api, place, query, &filter).await?;
-    Ok(respond::object(200, &view.list(place.kind, &objects, version)))
+    let (mut objects, version) = select(api, place, query, &filter).await?;
+    let token = |object: &Value| format!("{}~{}", object::namespace(object), object::name(object));
+    if let Some(last) = query.get("continue") {
+        objects.retain(|object| token(object).as_str() > last);
+    }
+    let limit = query.integer("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let left = objects.split_off(limit.unwrap_or(usize::MAX).min(objects.len()));
+    let mut list = view.list(place.kind, &objects, version);
+    if let Some(last) = objects.last().filter(|_| !left.is_empty()) {
+        list["metadata"]["continue"] = token(last).into();
+    }
+    Ok(respond::object(200, &list))
 }
 
 /// The objects that a list or a deletion of a collection is about, and the version they are of.
@@ -43,10 +55,6 @@ pub(super) async fn select(
     query: &Query,
     filter: &Filter,
 ) -> Result<(Vec<Arc<Value>>, u64), Status> {
-    if query.get("continue").is_some() {
-        return Err(Status::bad_request("continue: not supported by the embedded cluster: lists come whole"));
-    }
-    query.integer("limit")?;
     if let Some(version) = least_version(query)? {
         reach(&api.store, version).await?;
     }

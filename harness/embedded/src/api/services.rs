@@ -19,9 +19,15 @@ const ADDRESSES: u32 = 1 << 16;
 
 /// Gives a new or changed Service its cluster address and, where its type calls for them,
 /// its node ports. The caller holds the turn for Services.
-pub(super) async fn allocate(api: &Api, before: Option<&Value>, service: &mut Value) -> Result<(), Status> {
+pub(super) async fn allocate(
+    api: &Api,
+    before: Option<&Value>,
+    service: &mut Value,
+    dry_run: bool,
+) -> Result<(), Status> {
     settle_address(api, before, service)?;
-    if service["spec"]["type"] == "NodePort" { settle_ports(api, before, service).await } else { Ok(()) }
+    // No port is reserved for what will not be.
+    if service["spec"]["type"] == "NodePort" && !dry_run { settle_ports(api, before, service).await } else { Ok(()) }
 }
 
 /// Takes node ports back from a Service that no longer has them by its type, unless the client

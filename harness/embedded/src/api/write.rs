@@ -118,7 +118,10 @@ pub(super) async fn change(api: &Api, place: &Place, options: &WriteOptions, edi
         };
         let Changed { mut after, warnings } = compute(place, options, edit, &before)?;
         if *key.kind == kinds::SERVICE && place.subresource.is_none() {
-            services::allocate(api, Some(&before), &mut after).await?;
+            services::allocate(api, Some(&before), &mut after, options.dry_run).await?;
+        }
+        if options.dry_run {
+            return Ok(Written { object: Arc::new(after), created: false, warnings });
         }
         if let Some(object) = commit(api, &key, &before, after)? {
             controllers::finish_deletion(&api.store, &key);

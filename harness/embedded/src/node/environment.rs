@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::services::cluster_address;
 use crate::kinds::{self, Kind};
 use crate::object::{self, Key};
+use crate::shape::quantity::Quantity;
 use crate::store::Store;
 
 /// The search path of a container whose image has none.
@@ -226,6 +227,9 @@ fn value_from(context: &Context<'_>, from: &Value) -> Result<Option<String>, Str
     if let Some(path) = from["fieldRef"]["fieldPath"].as_str() {
         return field(context, path).map(Some).ok_or_else(|| format!("unsupported fieldPath: {path}"));
     }
+    if from["resourceFieldRef"].is_object() {
+        return resource(context, &from["resourceFieldRef"]).map(Some);
+    }
     Err("unsupported source of a variable's value".to_owned())
 }
 
@@ -291,6 +295,27 @@ pub(super) fn field(context: &Context<'_>, path: &str) -> Option<String> {
 fn all_of(map: &Value) -> String {
     let rows = map.as_object().into_iter().flatten();
     rows.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join("\n")
+}
+
+/// A limit or request of the container, divided as asked and rounded up; a limit that it does
+/// not set is what the node has.
+fn resource(context: &Context<'_>, reference: &Value) -> Result<String, String> {
+    let resource = reference["resource"].as_str().unwrap_or_default();
+    let amount = || {
+        let (kind, name) = resource.split_once('.')?;
+        let set = |kind: &str| context.container["resources"][kind][name].as_str().and_then(Quantity::parse);
+        let of_node = || {
+            let (nodes, _) = context.store.list(&kinds::NODE, None);
+            nodes.first()?["status"]["allocatable"][name].as_str().and_then(Quantity::parse)
+        };
+        let amount = match kind {
+            "requests" => set("requests").or_else(|| set("limits")).or_else(|| Quantity::parse("0"))?,
+            _ => set("limits").or_else(of_node)?,
+        };
+        let divisor = reference["divisor"].as_str().filter(|text| !["", "0"].contains(text)).unwrap_or("1");
+        amount.divided(&Quantity::parse(divisor)?)
+    };
+    amount().map(|amount| amount.to_string()).ok_or_else(|| format!("unsupported container resource: {resource}"))
 }
 
 #[cfg(test)]

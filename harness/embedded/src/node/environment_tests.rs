@@ -103,6 +103,10 @@ fn values_come_from_everywhere() {
         (json!({"valueFrom": {"fieldRef": {"fieldPath": "metadata.annotations['none']"}}}), ""),
         (json!({"valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}), "10.244.0.167"),
         (json!({"valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}), "gameday"),
+        (json!({"valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}}), "250"),
+        (json!({"valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}), "1"),
+        (json!({"valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}}), "64"),
+        (json!({"valueFrom": {"resourceFieldRef": {"resource": "requests.memory"}}}), "67108864"),
         (json!({"valueFrom": {"configMapKeyRef": {"name": "conf", "key": "KEY"}}}), "from-cm"),
         (json!({"valueFrom": {"secretKeyRef": {"name": "sec", "key": "PASS"}}}), "s3cret"),
     ];

@@ -68,6 +68,12 @@ pub(super) fn belongs(slice: &Value, service: &Value) -> bool {
         && slice["metadata"]["labels"]["kubernetes.io/service-name"] == object::name(service)
 }
 
+/// Who stands behind the TCP port of this name.
+pub(crate) fn endpoints_of(service: &Value, slices: &[Arc<Value>], port: &str) -> Vec<SocketAddrV4> {
+    let own: Vec<&Value> = slices.iter().map(AsRef::as_ref).filter(|slice| belongs(slice, service)).collect();
+    endpoints(&own, port, &Value::Null)
+}
+
 /// Who takes new connections: the ready ones, and where there is none those that end but
 /// still serve, as kube-proxy chooses.
 fn endpoints(slices: &[&Value], port_name: &str, port_protocol: &Value) -> Vec<SocketAddrV4> {

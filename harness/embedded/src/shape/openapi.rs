@@ -1,5 +1,5 @@
 //! The OpenAPI v3 document. kubectl looks in it for the query parameters of a kind's PATCH
-//! (`fieldValidation`) before it leaves validation to the server, and for nothing else
+//! (`fieldValidation`, `dryRun`) before it leaves validation to the server, and for nothing else
 //! that the commands used here need.
 
 use serde_json::{Map, Value, json};
@@ -20,7 +20,7 @@ fn path(kind: &Kind) -> String {
 }
 
 fn item(kind: &Kind) -> Value {
-    let names = ["fieldManager", "fieldValidation", "force"];
+    let names = ["dryRun", "fieldManager", "fieldValidation", "force"];
     let parameters: Vec<Value> = names
         .iter()
         .map(|name| {

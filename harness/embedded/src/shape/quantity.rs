@@ -58,6 +58,12 @@ impl Quantity {
         -((-self.nano).div_euclid(NANO))
     }
 
+    /// How often the divisor goes into the amount, rounded up; `None` for a divisor of zero.
+    #[must_use]
+    pub fn divided(&self, divisor: &Self) -> Option<i128> {
+        (divisor.nano > 0).then(|| -((-self.nano).div_euclid(divisor.nano)))
+    }
+
     /// Whether the amount is below zero.
     #[must_use]
     pub fn is_negative(&self) -> bool {

@@ -233,7 +233,9 @@ async fn disruption_budgets_refuse_evictions() {
     assert!(early.code == 429 && early.text.contains("still being processed"), "{}", early.text);
     controllers.step(jiff::Timestamp::now());
     let dry = json!({"deleteOptions": {"dryRun": ["All"]}});
-    assert_eq!(server.ask(&format!("POST {PODS}/a/eviction"), Some(&dry)).await.code, 422);
+    assert_eq!(server.ask(&format!("POST {PODS}/a/eviction"), Some(&dry)).await.code, 201);
+    let pod = server.ask(&format!("GET {PODS}/a"), None).await.json();
+    assert_eq!(pod["metadata"]["deletionTimestamp"], Value::Null, "a dry run deletes nothing");
     assert_eq!(server.ask(&format!("POST {PODS}/a/eviction"), Some(&eviction)).await.code, 201);
     let pod = server.ask(&format!("GET {PODS}/a"), None).await.json();
     assert!(pod["metadata"]["deletionTimestamp"].is_string(), "{pod}");

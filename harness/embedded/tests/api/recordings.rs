@@ -30,6 +30,7 @@ recordings! {
     not_found_and_conflicts = "207-errors-404-409";
     immutable_fields = "209-immutable-fields";
     field_validation = "210-field-validation";
+    dry_run = "212-dry-run";
     bad_bodies = "213-bad-bodies";
     unauthorized = "214-auth-401-403";
     delete_collection = "215-delete-collection";

@@ -162,6 +162,7 @@ fn manifests_of_an_ordinary_web_service_pass() {
             "env": [{"name": "A", "value": "x"}, {"name": "B", "value": "$(A)"},
                 {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                 {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+                {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}},
                 {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k", "optional": true}}}],
             "envFrom": [{"configMapRef": {"name": "c"}}, {"prefix": "S_", "secretRef": {"name": "s"}}],
             "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"cpu": 1, "memory": "1Gi"}},
@@ -224,7 +225,7 @@ fn the_openapi_document_names_the_parameters_kubectl_looks_for() {
     assert_eq!(*gvk, json!({"group": "apps", "version": "v1", "kind": "Deployment"}));
     let names: Vec<_> = patch["parameters"].as_array().unwrap().iter().map(|one| (&one["name"], &one["in"])).collect();
     let query = json!("query");
-    assert!(names.contains(&(&json!("fieldValidation"), &query)) && !names.contains(&(&json!("dryRun"), &query)));
+    assert!(names.contains(&(&json!("fieldValidation"), &query)) && names.contains(&(&json!("dryRun"), &query)));
     assert!(shape::openapi_v3("", "v1")["paths"]["/api/v1/nodes/{name}"].is_object());
     assert_eq!(shape::openapi_v3("none", "v1")["paths"], json!({}));
 }

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use crate::api::place::Place;
+use crate::kinds;
 use crate::object::{self, Key};
 use crate::status::Status;
 use crate::store::Store;
@@ -30,7 +31,7 @@ impl Target {
             .ok_or_else(|| Status::bad_request(format!("invalid {} request \"{named}\"", place.kind.plural)))?;
         let key = Key { name: name.to_owned(), ..place.key() };
         let object = store.get(&key).ok_or_else(|| Status::not_found(key.kind, name))?;
-        of_pod(&object, port)
+        if *key.kind == kinds::POD { of_pod(&object, port) } else { of_service(store, &object, port) }
     }
 }
 
@@ -56,30 +57,77 @@ fn of_pod(pod: &Value, port: &str) -> Result<Target, Status> {
     Ok(Target { address, port })
 }
 
+/// A random ready endpoint of the port with this name or number.
+fn of_service(store: &Store, service: &Value, port: &str) -> Result<Target, Status> {
+    let name = object::name(service);
+    let ports = service["spec"]["ports"].as_array();
+    let is_meant = |one: &&Value| {
+        let number = one["port"].as_u64();
+        one["name"].as_str().unwrap_or_default() == port || number.is_some_and(|number| port.parse() == Ok(number))
+    };
+    let wanted = ports.into_iter().flatten().find(is_meant);
+    let wanted =
+        wanted.ok_or_else(|| Status::unavailable(format!("no service port {port} found for service \"{name}\"")))?;
+    let (slices, _) = store.list(&kinds::ENDPOINT_SLICE, Some(object::namespace(service)));
+    fastrand::choice(crate::node::endpoints_of(service, &slices, wanted["name"].as_str().unwrap_or_default()))
+        .map(|endpoint| Target { address: *endpoint.ip(), port: endpoint.port() })
+        .ok_or_else(|| Status::unavailable(format!("no endpoints available for service \"{name}\"")))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::kinds;
+
+    fn service_store() -> Store {
+        let store = Store::new();
+        store
+            .create(
+                &kinds::SERVICE,
+                json!({"metadata": {"name": "web", "namespace": "a"},
+            "spec": {"ports": [{"name": "http", "port": 80}]}}),
+            )
+            .unwrap();
+        store
+            .create(
+                &kinds::ENDPOINT_SLICE,
+                json!({
+                    "metadata": {"name": "web-x", "namespace": "a", "labels": {"kubernetes.io/service-name": "web"}},
+                    "ports": [{"name": "http", "port": 8080}],
+                    "endpoints": [{"addresses": ["10.244.0.5"], "conditions": {"ready": true}},
+                        {"addresses": ["10.244.0.6"], "conditions": {"ready": false}}],
+                }),
+            )
+            .unwrap();
+        store
+            .create(
+                &kinds::POD,
+                json!({"metadata": {"name": "p", "namespace": "a"},
+            "spec": {"containers": [{"ports": [{"containerPort": 8080}]}]},
+            "status": {"podIP": "10.244.0.7"}}),
+            )
+            .unwrap();
+        store
+    }
 
     #[test]
     fn targets_are_found_as_recorded() {
-        let store = Store::new();
-        let pod = json!({
-            "metadata": {"name": "p", "namespace": "a"}, "status": {"podIP": "10.244.0.7"},
-            "spec": {"containers": [{"ports": [{"containerPort": 8080}]}]},
-        });
-        store.create(&kinds::POD, pod).unwrap();
-        let check = |name: &str, expected: Result<&str, (u16, &str)>| {
-            let place = Place::parse("", "v1", &format!("namespaces/a/pods/{name}/proxy/")).unwrap();
+        let store = service_store();
+        let check = |kind: &str, name: &str, expected: Result<&str, (u16, &str)>| {
+            let place = Place::parse("", "v1", &format!("namespaces/a/{kind}/{name}/proxy/")).unwrap();
             let found = Target::find(&store, &place).map(|target| target.to_string());
             let found = found.as_deref().map_err(|status| (status.code, status.message.as_str()));
-            assert_eq!(found, expected, "{name}");
+            assert_eq!(found, expected, "{kind} {name}");
         };
-        check("p", Ok("10.244.0.7:8080"));
-        check("p:9", Ok("10.244.0.7:9"));
-        check("http:p:9", Ok("10.244.0.7:9"));
-        check("none:9", Err((404, "pods \"none\" not found")));
+        check("services", "web:http", Ok("10.244.0.5:8080"));
+        check("services", "web:80", Ok("10.244.0.5:8080"));
+        check("services", "http:web:80", Ok("10.244.0.5:8080"));
+        check("services", "web:81", Err((503, "no service port 81 found for service \"web\"")));
+        check("services", "web", Err((503, "no service port  found for service \"web\"")));
+        check("services", "none", Err((404, "services \"none\" not found")));
+        check("pods", "p", Ok("10.244.0.7:8080"));
+        check("pods", "p:9", Ok("10.244.0.7:9"));
+        check("pods", "none:9", Err((404, "pods \"none\" not found")));
     }
 }
