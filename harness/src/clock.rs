@@ -37,6 +37,12 @@ impl RunClock {
         self.start + Duration::from_nanos(at.nanos())
     }
 
+    /// Where a time of somebody else's clock lies, for people to read: that clock may be wrong.
+    #[must_use]
+    pub fn offset_of(&self, time: jiff::Timestamp) -> Offset {
+        Offset::from_duration(Duration::try_from(time.duration_since(self.started)).unwrap_or_default())
+    }
+
     /// The wall clock at the run's start, for people to read; nothing is computed from it.
     #[must_use]
     pub fn started(&self) -> jiff::Timestamp {

@@ -187,8 +187,10 @@ pub enum What {
         /// The line.
         text: String,
     },
-    /// The scenario ended; nothing of it follows.
+    /// The scenario ended; nothing of it follows but what its pods logged, and that it was put right.
     ScenarioEnded(Ended),
+    /// A warning or an error that a pod logged after the fault.
+    Logged(LogLine),
     /// The run ended: always the last event of a complete journal.
     RunEnded {
         /// Whether every fault was healed and every object of ours removed.
@@ -406,6 +408,18 @@ pub struct LoadSecond {
     pub sockets_open: u32,
     /// Sockets lost in it: reset, 1006, an answer cut, or no reconnect within 2 s.
     pub sockets_lost: u32,
+}
+
+/// One line of a pod's log. It decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LogLine {
+    /// The pod.
+    pub pod: String,
+    /// When it was written, by the cluster's clock: it may differ from ours.
+    pub written: Offset,
+    /// The line, without values of Secrets.
+    pub line: String,
 }
 
 /// How a scenario ended.

@@ -158,6 +158,7 @@ pub fn must_sync(event: &Event) -> bool {
         | What::StepDone { .. }
         | What::StepFailed { .. }
         | What::HealSent
+        | What::Logged(_)
         | What::Note { .. }
         | What::ScenarioEnded(_) => false,
     }

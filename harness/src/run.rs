@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::cluster::permission::Refused;
 use crate::config::Config;
 use crate::engine;
-use crate::event::{Event, RunFacts, What};
+use crate::event::{Event, Offset, RunFacts, What};
 use crate::guardian::Guardian;
 use crate::heal::{self, Ledger, Opened};
 use crate::pipeline;
@@ -256,6 +256,9 @@ async fn on_cluster(
             true => RunError::Record(unrecorded.source),
             false => RunError::LeftBroken(unrecorded.source),
         })?;
+        if let Some(fault) = outcome.fault_sent_at() {
+            record_logs(plan, fault, cluster, recorder, cancel).await?;
+        }
         let about = bundle::About::scenario(&plan.id, &judge(plan, &outcome), recorder.known());
         write_bundle(about, cluster, directory, recorder, cancel).await?;
     }
@@ -266,6 +269,26 @@ async fn on_cluster(
         guardian.dismiss().map_err(RunError::Guardian)?;
     }
     Ok(())
+}
+
+/// Records what pods logged since the fault, unless the user is waiting for the run to end.
+async fn record_logs(
+    plan: &Plan,
+    fault: Offset,
+    cluster: &Cluster,
+    recorder: &mut Recorder<'_>,
+    cancel: &CancellationToken,
+) -> Result<(), RecordError> {
+    if cancel.is_cancelled() {
+        return Ok(());
+    }
+    let clock = recorder.clock;
+    match bundle::logged(cluster, fault, &clock, cancel).await {
+        Ok(lines) => lines.into_iter().try_for_each(|line| {
+            recorder.accept(&Event { at: clock.now(), scenario: Some(plan.id.clone()), what: What::Logged(line) })
+        }),
+        Err(error) => recorder.emit(What::Note { text: format!("{}: no log lines: {error}", plan.id) }),
+    }
 }
 
 /// Writes a bundle where something went wrong, unless the user is waiting for the run to end.

@@ -163,6 +163,7 @@ fn told(event: &Event) -> Option<String> {
         | What::FaultDone
         | What::StepDone { .. }
         | What::HealSent
+        | What::Logged(_)
         | What::RunEnded { .. } => return None,
     };
     Some(line)

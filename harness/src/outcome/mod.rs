@@ -143,6 +143,7 @@ impl Outcome {
             | What::ScenarioSkipped { .. }
             | What::FaultPrepared { .. }
             | What::FaultDone
+            | What::Logged(_)
             | What::RunEnded { .. } => {}
         }
         self.scan_settled();

@@ -98,6 +98,7 @@ impl Fold {
             | What::StepDone { .. }
             | What::StepFailed { .. }
             | What::HealSent
+            | What::Logged(_)
             | What::Healed { .. }
             | What::HealFailed { .. }
             | What::Note { .. }

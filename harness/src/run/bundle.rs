@@ -24,10 +24,12 @@ use crate::report::Fold;
 use crate::scenario::plan::ScenarioId;
 use crate::verdict::Verdict;
 
+mod lines;
 mod redact;
 mod samples;
 mod text;
 
+pub(super) use lines::logged;
 use redact::Redactor;
 use samples::Samples;
 
@@ -149,8 +151,7 @@ impl Bundle {
         let mut bundle = Self { redactor: Redactor::default(), files: Vec::new(), gaps: Vec::new() };
         match source.secrets().await {
             Ok(secrets) => {
-                let values = secrets.iter().flat_map(|secret| secret.data.iter().flatten());
-                bundle.redactor = Redactor::new(values.map(|(_, value)| value.0.as_slice()));
+                bundle.redactor = redactor(&secrets);
                 bundle.add_secrets(&secrets);
                 bundle.add_events(&source).await;
                 bundle.add_objects(&source).await;
@@ -198,7 +199,7 @@ impl Bundle {
             Err(error) => return self.gaps.push(format!("logs: {error}")),
         };
         let reading = pods.iter().flat_map(wanted_logs).map(async |wanted| {
-            let log = source.log(&wanted).await;
+            let log = source.log(&wanted, None).await;
             (wanted, log)
         });
         let logs: Vec<_> = futures_util::stream::iter(reading).buffered(LOGS_AT_ONCE).collect().await;
@@ -345,13 +346,15 @@ impl Source<'_> {
         self.answer(self.cluster.client.request(request)).await
     }
 
-    async fn log(&self, wanted: &WantedLog) -> Result<String, String> {
+    /// Its last lines; where `seconds` are given, none that is older.
+    async fn log(&self, wanted: &WantedLog, seconds: Option<i64>) -> Result<String, String> {
         let pods: Api<Pod> = Api::namespaced(self.cluster.client.clone(), &self.cluster.namespace);
         let what = LogParams {
             container: Some(wanted.container.clone()),
             previous: wanted.previous,
             tail_lines: i64::try_from(LOG_LINES_MAX).ok(),
             timestamps: true,
+            since_seconds: seconds,
             ..LogParams::default()
         };
         self.answer(pods.logs(&wanted.pod, &what)).await
@@ -368,6 +371,11 @@ impl Source<'_> {
             Some(Ok(answer)) => answer.map_err(|error| error.to_string()),
         }
     }
+}
+
+fn redactor(secrets: &[Secret]) -> Redactor {
+    let values = secrets.iter().flat_map(|secret| secret.data.iter().flatten());
+    Redactor::new(values.map(|(_, value)| value.0.as_slice()))
 }
 
 fn salt() -> std::io::Result<[u8; SALT_BYTES]> {

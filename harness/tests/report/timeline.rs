@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use harness::event::{Ended, Event, Sample, Seen, Subject, What};
+use harness::event::{Ended, Event, LogLine, Sample, Seen, Subject, What};
 use harness::report::timeline::{COLUMNS, Row, Shade, Timeline, Timelines};
 use harness::scenario::plan::CheckName;
 use proptest::prelude::*;
@@ -52,6 +52,22 @@ fn a_recovery_is_drawn_to_scale() {
 }
 
 #[test]
+fn a_check_of_another_workload_does_not_stand_under_the_service() {
+    let mut run = Run::deployed();
+    run.broken(10_000, &plan("redis-lost/killed")).both(11_000, 12_000, &Seen::Good);
+    for event in &mut run.events {
+        if let What::Sample(sample) = &mut event.what
+            && sample.check.0 == "redis"
+        {
+            sample.subject = Subject::Service;
+        }
+    }
+    let timelines = drawn(&run.events);
+    assert_eq!(row(&timelines[0], "redis").subject, "statefulset/redis");
+    assert_eq!(timelines[0].rows.last().map(|row| row.what.as_str()), Some("redis"));
+}
+
+#[test]
 fn repeats_and_scenarios_without_an_end_have_a_timeline_each() {
     let mut run = Run::deployed();
     run.pass(1_000).pass(10_000);
@@ -96,6 +112,19 @@ fn what_becomes_of_pods_is_drawn_and_told() {
     let pods = timelines[0].rows.iter().filter(|row| row.subject.starts_with("redis-0") && row.what != "redis");
     let shades: Vec<Vec<Shade>> = pods.map(|row| row.stretches.iter().map(|one| one.shade).collect()).collect();
     assert_eq!(shades, [vec![Shade::Good, Shade::Leaving], vec![Shade::Bad, Shade::Good]]);
+}
+
+#[test]
+fn what_pods_logged_is_told_though_it_is_read_after_the_end() {
+    let mut run = Run::deployed();
+    run.pass(10_000);
+    let scenario = run.events.last().and_then(|event| event.scenario.clone());
+    let line = LogLine { pod: "a".to_owned(), written: at(11_020), line: "redis away".to_owned() };
+    run.events.push(Event { at: at(14_500), scenario, what: What::Logged(line) });
+    let timelines = drawn(&run.over(20_000, true));
+    let told: Vec<_> = timelines[0].logged.iter().map(|told| (told.at, told.text.as_str())).collect();
+    assert_eq!(told, [(at(11_020), "a: redis away")]);
+    assert_eq!(timelines[0].until, at(14_060), "it moves no edge");
 }
 
 fn looks() -> impl Strategy<Value = Vec<(u64, u8)>> {

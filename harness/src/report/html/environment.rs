@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{class, mark, prose, text};
+use super::{class, mark, moment, prose, text};
 use crate::event::StageResult;
 use crate::report::{Judged, Report, StageReport, words};
 
@@ -76,7 +76,7 @@ pub(super) fn run(report: &Report) -> Markup {
             }
             dl.facts {
                 @if let Some(run) = &report.run {
-                    dt { "run" } dd { (text(&run.run)) ", started " (text(&run.started)) ", took " (report.took_ms) }
+                    dt { "run" } dd { (text(&run.run)) ", started " (moment(&run.started)) ", took " (report.took_ms) }
                     dt { "version" } dd { "Gameday " (text(&run.version)) ", seed " (run.seed) }
                     dt { "profile" } dd { (text(&run.profile)) }
                 }

@@ -23,6 +23,7 @@ pub(super) fn figure(timeline: &Timeline, marks: &[Mark], zero: Offset, axis: &s
                     (lane(row, is_first, &lines))
                 }
                 (load(timeline, &lines))
+                (logged(timeline, &lines))
                 (axis_row(timeline, zero, axis))
             }
             @if timeline.rows_left_out > 0 {
@@ -134,6 +135,19 @@ fn load(timeline: &Timeline, lines: &str) -> Markup {
     }
 }
 
+/// A stroke a line.
+fn logged(timeline: &Timeline, lines: &str) -> Markup {
+    let columns =
+        timeline.logged.iter().filter_map(|line| timeline.column(line.at)).map(|column| column.min(COLUMNS - 2));
+    let strokes: String = columns.map(|column| format!("M{column} 0h2v10h-2z")).collect();
+    let says = words::count(timeline.logged.len(), "line", "lines");
+    html! {
+        @if !timeline.logged.is_empty() {
+            (load_lane("Logs", "warnings, errors", &says, lines, html! { path.bad d=(strokes) {} }))
+        }
+    }
+}
+
 fn load_lane(subject: &str, what: &str, says: &str, lines: &str, drawn: Markup) -> Markup {
     let first = !subject.is_empty();
     html! {
@@ -185,9 +199,19 @@ fn percent(column: u16) -> String {
     format!("{}", f64::from(column) * 100.0 / f64::from(COLUMNS))
 }
 
-/// Lines about pods.
+/// Lines about pods, and of their logs.
 pub(super) fn told(timeline: &Timeline, zero: Offset) -> Markup {
     html! {
+        @if !timeline.logged.is_empty() {
+            details {
+                summary { "Logs: " (words::count(timeline.logged.len(), "warning or error", "warnings and errors")) " after the fault" }
+                ol.told {
+                    @for line in &timeline.logged {
+                        li { time { (marks::relative(line.at, zero)) } " " code { (text(&line.text)) } }
+                    }
+                }
+            }
+        }
         @if !timeline.told.is_empty() {
             details {
                 summary { "Pods: " (words::count(timeline.told.len() + timeline.told_left_out, "event", "events")) }

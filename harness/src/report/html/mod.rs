@@ -100,7 +100,7 @@ fn verdict(report: &Report) -> Markup {
                 (counts(report))
                 p.facts {
                     @if let Some(run) = &report.run {
-                        "run " (text(&run.run)) " · " (text(&run.started)) " · "
+                        "run " (text(&run.run)) " · " (moment(&run.started)) " · "
                     }
                     "took " (report.took_ms) " · exit code " (exit.code())
                 }
@@ -163,6 +163,11 @@ fn prose(told: &str) -> Markup {
             (told)
         }
     }
+}
+
+/// A time of day without the parts of its second.
+fn moment(time: &str) -> String {
+    text(time.split_once('.').map_or(time, |(second, _)| second).trim_end_matches('Z')).replace('T', " ") + " UTC"
 }
 
 fn sentence(text: &str) -> String {

@@ -4,7 +4,7 @@
 //! their scenario has ended; then each series becomes at most [`COLUMNS`] stretches, so that an
 //! hour of samples takes no more room in a report than a minute.
 
-use crate::event::{Event, LoadSecond, Offset, What};
+use crate::event::{Event, LoadSecond, LogLine, Offset, What};
 use crate::scenario::plan::ScenarioId;
 
 mod frame;
@@ -45,6 +45,8 @@ pub struct Timeline {
     pub told: Vec<Told>,
     /// What became of pods beyond the most that is told.
     pub told_left_out: usize,
+    /// Warnings and errors that pods logged after the fault, in order.
+    pub logged: Vec<Told>,
 }
 
 /// One series.
@@ -88,7 +90,7 @@ pub enum Shade {
     Bad,
 }
 
-/// A line about a pod.
+/// A line about a pod, or of its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// When we were told.
@@ -107,10 +109,17 @@ impl Timelines {
         // With repeats, the newest of the name.
         let of_scenario = |(id, _): &&mut (ScenarioId, State)| event.scenario.as_ref() == Some(id);
         let Some((_, state)) = self.scenarios.iter_mut().rev().find(of_scenario) else { return };
-        if let State::Open(sketch) = state {
-            sketch.apply(event);
-            if matches!(event.what, What::ScenarioEnded(_)) {
-                *state = State::Closed(sketch.timeline());
+        match state {
+            State::Open(sketch) => {
+                sketch.apply(event);
+                if matches!(event.what, What::ScenarioEnded(_)) {
+                    *state = State::Closed(sketch.timeline());
+                }
+            }
+            State::Closed(timeline) => {
+                if let What::Logged(line) = &event.what {
+                    timeline.logged.push(Told::logged(line));
+                }
             }
         }
     }
@@ -123,6 +132,12 @@ impl Timelines {
             State::Closed(timeline) => timeline,
         };
         self.scenarios.into_iter().map(drawn).collect()
+    }
+}
+
+impl Told {
+    fn logged(line: &LogLine) -> Self {
+        Self { at: line.written, text: format!("{}: {}", line.pod, line.line) }
     }
 }
 

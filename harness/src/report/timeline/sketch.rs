@@ -7,7 +7,8 @@ use super::frame::{Frame, Look};
 use super::{Row, Shade, Timeline, Told};
 use crate::event::{Event, LoadSecond, Offset, PodFacts, Sample, Subject, What};
 use crate::outcome::{Kind, kind};
-use crate::scenario::plan::{CheckName, Plan, Role, WorkloadRef};
+use crate::sample::Check;
+use crate::scenario::plan::{CheckName, Plan, PlannedCheck, Role, WorkloadRef};
 
 /// How much of the time after the fault is drawn before it.
 const BEFORE: u32 = 5;
@@ -28,6 +29,8 @@ pub(super) struct Sketch {
     slow: Duration,
     /// Role and interval of each check.
     checks: BTreeMap<CheckName, (Role, Duration)>,
+    /// Whom checks ask that do not go through the Service or to its pods.
+    asked: BTreeMap<CheckName, String>,
     began: Offset,
     fault: Option<Offset>,
     now: Offset,
@@ -37,6 +40,7 @@ pub(super) struct Sketch {
     load: Vec<LoadSecond>,
     told: Vec<Told>,
     told_left_out: usize,
+    logged: Vec<Told>,
 }
 
 /// One pod, as Kubernetes tells it.
@@ -55,6 +59,7 @@ impl Sketch {
             workload: plan.workload.clone(),
             slow: plan.slow,
             checks: checks.collect(),
+            asked: plan.checks.iter().filter_map(asked_elsewhere).collect(),
             began: at,
             fault: None,
             now: at,
@@ -63,6 +68,7 @@ impl Sketch {
             load: Vec::new(),
             told: Vec::new(),
             told_left_out: 0,
+            logged: Vec::new(),
         }
     }
 
@@ -82,6 +88,7 @@ impl Sketch {
             }
             What::Load(second) => self.load.push(second.clone()),
             What::FaultSent => self.fault = Some(event.at),
+            What::Logged(line) => self.logged.push(Told::logged(line)),
             // These are told by the report, or not drawn.
             What::RunStarted(_)
             | What::ClusterReady(_)
@@ -121,6 +128,7 @@ impl Sketch {
             load: self.load.iter().filter(is_drawn).cloned().collect(),
             told: self.told.iter().filter(|told| told.at >= frame.from).cloned().collect(),
             told_left_out: self.told_left_out,
+            logged: self.logged.clone(),
         }
     }
 
@@ -183,7 +191,10 @@ impl Sketch {
     }
 
     fn rows(&self, frame: Frame) -> Vec<Row> {
-        let mut rows = self.check_rows(frame, &Subject::Service, &format!("Service {}", self.service));
+        let service = format!("Service {}", self.service);
+        let asked = self.check_rows(frame, &Subject::Service, &service);
+        let (mut rows, mut elsewhere): (Vec<Row>, Vec<Row>) = asked.into_iter().partition(|row| row.subject == service);
+        elsewhere.sort_by(|one, other| one.subject.cmp(&other.subject));
         let (own, other): (Vec<_>, Vec<_>) =
             self.pods.iter().enumerate().partition(|(_, line)| line.facts.workload.as_ref() == Some(&self.workload));
         for (place, line) in own.into_iter().chain(other) {
@@ -195,11 +206,16 @@ impl Sketch {
             let says_something = |row: &Row| !checks.is_empty() || row.stretches.len() > 1 || line.gone.is_some();
             rows.extend(own.filter(says_something).into_iter().chain(checks));
         }
+        rows.extend(elsewhere);
         rows
     }
 
     fn check_rows(&self, frame: Frame, subject: &Subject, label: &str) -> Vec<Row> {
         let of_subject = self.looks.iter().filter(|((of, _), _)| of == subject);
+        let elsewhere = |check| match subject {
+            Subject::Service => self.asked.get(check).map(String::as_str),
+            Subject::Pod { .. } => None,
+        };
         let rows = of_subject.map(|((_, check), looks)| {
             let (role, interval) = self.checks.get(check).copied().unwrap_or((Role::Recovery, Duration::ZERO));
             let count = |shade| {
@@ -207,7 +223,7 @@ impl Sketch {
                 u64::try_from(counted).unwrap_or(u64::MAX)
             };
             Row {
-                subject: label.to_owned(),
+                subject: elsewhere(check).unwrap_or(label).to_owned(),
                 what: check.0.clone(),
                 is_proof: role == Role::Proof,
                 bad: count(Shade::Bad),
@@ -232,6 +248,18 @@ impl Sketch {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn asked_elsewhere(planned: &PlannedCheck) -> Option<(CheckName, String)> {
+    let asked = match &planned.check {
+        Check::Redis(redis) => redis.of.to_string(),
+        Check::Log(log) => format!("Logs of {}", log.of),
+        Check::LlmDouble(_) => "The LLM's double".to_owned(),
+        Check::Http(_) | Check::Websocket(_) | Check::Question(_) | Check::Survival(_) | Check::Environment(_) => {
+            return None;
+        }
+    };
+    Some((planned.name.clone(), asked))
+}
 
 fn shade(pod: &PodFacts) -> Shade {
     match (pod.terminating, pod.ready) {
