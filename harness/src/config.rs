@@ -10,6 +10,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::scenario::plan::LoadPlan;
+
 mod file;
 
 /// Everything `gate.toml` says.
@@ -35,6 +37,17 @@ pub struct Config {
     pub rollout: RolloutConfig,
     /// What a release must answer, in this order.
     pub smoke: Vec<SmokeCheck>,
+    /// What runs against which Service while something is rolled out.
+    pub traffic: Vec<TrafficConfig>,
+}
+
+/// The traffic to one Service during rollouts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrafficConfig {
+    /// The Service.
+    pub service: String,
+    /// How much of what.
+    pub load: LoadPlan,
 }
 
 /// The system under test.
@@ -99,13 +112,15 @@ pub struct CopiedFile {
     pub to: String,
 }
 
-/// A deliberately bad build: other settings baked into the same images.
+/// A deliberately bad build: other settings baked into the same images, or other manifests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadBuild {
     /// Which images.
     pub images: Vec<String>,
     /// Environment added to them.
     pub env: BTreeMap<String, String>,
+    /// An overlay over the manifests, after the profile and after images have their digests.
+    pub overlay: Option<PathBuf>,
 }
 
 /// A Secret that is created where it is absent. Its values never touch the disk.

@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Receipt;
 use crate::scenario::plan::{CheckName, Plan, ScenarioId, WorkloadRef};
 
+mod rollout;
+
+pub use rollout::{LostRequest, RolloutMoment, RolloutStep, TrafficFacts};
+
 /// Time since the run's start, in nanoseconds of CLOCK_MONOTONIC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -137,6 +141,8 @@ pub enum What {
     BaselineCompared(Baseline),
     /// Load in one second, all kinds together.
     Load(LoadSecond),
+    /// A moment of a rollout, of the stage that is under way.
+    Rollout(RolloutMoment),
     /// What is about to be broken, with all that healing needs. Synced before injection.
     FaultPrepared {
         /// What heal will need.
@@ -400,6 +406,9 @@ pub struct LoadSecond {
     pub requests_good: u32,
     /// Requests without one.
     pub requests_lost: u32,
+    /// Requests that we could not send: neither good nor lost.
+    #[serde(default)]
+    pub requests_missing: u32,
     /// Median latency from the intended start, in microseconds, 0 where nothing was good.
     pub p50_micros: u64,
     /// Highest latency from the intended start, in microseconds.

@@ -71,6 +71,8 @@ pub struct Finished {
     pub report: Report,
     /// Where everything about it lies.
     pub directory: PathBuf,
+    /// The stage of the release that failed, where one did; the report tells of it as well.
+    pub failed: Option<release::StageFailed>,
 }
 
 /// A run could not begin, or could not be recorded.
@@ -164,7 +166,7 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     if own {
         lock.remove();
     }
-    ended?;
+    let failed = ended?;
     stopped?;
     if let Some(mebibytes) = peak_memory() {
         recorder.emit(What::Note { text: format!("this program used {mebibytes} MiB of memory at most") })?;
@@ -174,7 +176,7 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     let timelines = files::timelines(&recorder.journal_path()).map_err(RecordError::from)?;
     files::write(&report, &timelines, directory.path())?;
     directory.publish().map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
-    Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned() })
+    Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned(), failed })
 }
 
 /// The most memory that this process has had resident, in MiB, where the kernel says so.
@@ -199,9 +201,11 @@ fn begin<'a>(
 /// Finds or starts the cluster, makes sure that it may be written to, and takes the namespace.
 async fn enter(request: &Request, state: &Path, run: &str) -> Result<(place::Standing, Lock), RunError> {
     let standing = match &request.release {
-        Some(_) => request.place.stand(&request.program, run, request.seed).await?,
-        // On a cluster of its own nothing would be installed.
-        None => place::Standing::find(&request.place).await?,
+        Some(release) if release.goal.may_start_a_cluster() => {
+            request.place.stand(&request.program, run, request.seed).await?
+        }
+        // On a cluster of its own nothing would be installed, or nobody could look at it.
+        Some(_) | None => place::Standing::find(&request.place).await?,
     };
     let allowed = pipeline::permit(&request.config, standing.cluster()).await.map_err(RunError::from);
     match allowed.and_then(|()| take_lock(state, standing.cluster())) {
@@ -221,14 +225,18 @@ async fn on_cluster(
     directory: &RunDirectory,
     recorder: &mut Recorder<'_>,
     cancel: &CancellationToken,
-) -> Result<(), RunError> {
+) -> Result<Option<release::StageFailed>, RunError> {
     let cluster = standing.cluster();
     recorder.emit(What::ClusterReady(cluster.facts.clone()))?;
     if let Some(release) = &request.release
-        && !release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await?
+        && let Some(failed) = release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await?
     {
         let about = bundle::About::release(recorder.known());
-        return Ok(write_bundle(about, cluster, directory, recorder, cancel).await?);
+        write_bundle(about, cluster, directory, recorder, cancel).await?;
+        return Ok(Some(failed));
+    }
+    if request.plans.is_empty() {
+        return Ok(None);
     }
     let plans = needs::met(&request.plans, cluster, recorder).await?;
     let ledger = Ledger::create(
@@ -268,7 +276,7 @@ async fn on_cluster(
     if clean {
         guardian.dismiss().map_err(RunError::Guardian)?;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Records what pods logged since the fault, unless the user is waiting for the run to end.

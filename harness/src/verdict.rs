@@ -10,6 +10,10 @@ use crate::event::{Ended, Offset, StageResult, Subject};
 use crate::outcome::{Outcome, Recovery, StepResult};
 use crate::scenario::plan::{BudgetFrom, Expect, Plan, Step, Symptom};
 
+mod rollout;
+
+pub use rollout::judge_rollout;
+
 /// One scenario's judgement, from best to worst.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -27,10 +27,13 @@ fn the_committed_file_is_valid() {
     assert!(config.root.is_absolute());
     let flaws: Vec<&str> = config.builds.keys().map(String::as_str).collect();
     let expected = [
+        "bad-config",
         "caches-failures",
         "costly-health",
         "crash-loop",
         "drops-sockets",
+        "image-invalid",
+        "image-missing",
         "leaks-memory",
         "never-ready",
         "never-reconnects",
@@ -39,11 +42,15 @@ fn the_committed_file_is_valid() {
     ];
     assert_eq!(flaws, expected);
     for (name, build) in &config.builds {
-        assert_eq!(build.env.get("BUILD_FLAW"), Some(name), "a build is named after its flaw");
+        match &build.overlay {
+            None => assert_eq!(build.env.get("BUILD_FLAW"), Some(name), "a build is named after its flaw"),
+            Some(overlay) => assert!(overlay.ends_with(format!("{name}.yaml")) && overlay.is_file(), "{overlay:?}"),
+        }
     }
     assert!(matches!(&config.images["redis"].program, Program::Host(programs) if programs.len() == 2));
     assert!(config.smoke.iter().any(|check| check.quick), "`smoke --quick` must ask something");
     assert!(config.smoke.iter().any(|check| matches!(check.ask, Ask::Websocket(_))));
+    assert!(config.traffic.iter().any(|traffic| traffic.service == "backend" && traffic.load.sockets >= 100));
 }
 
 #[test]
@@ -70,6 +77,15 @@ fn what_is_wrong_is_said_with_its_place() {
         ("repository", "[images.\"A b\"]\nhost-binaries = [\"x\"]\nentrypoint = [\"x\"]\n".to_owned()),
         ("image version", format!("{image}version = \"v 1\"\n")),
         ("unknown image", format!("{image}[builds.bad]\nimages = [\"a\", \"b\"]\nenv = {{}}\n")),
+        ("a build that changes nothing", format!("{image}[builds.bad]\nimages = [\"a\"]\n")),
+        (
+            "traffic too slow to show anything",
+            format!("{image}[[traffic]]\nservice = \"s\"\nrequests-per-second = 0.5\npath = \"/\"\n"),
+        ),
+        (
+            "traffic with sockets to nowhere",
+            format!("{image}[[traffic]]\nservice = \"s\"\nrequests-per-second = 5\npath = \"/\"\nsockets = 3\n"),
+        ),
         ("secret length", format!("{image}[secrets.k]\nkeys = {{ key = {{ generate = 0 }} }}\n")),
         ("empty uid", format!("{image}[clusters.staging]\ncontext = \"staging\"\nuid = \"\"\n")),
         ("duration", format!("{image}[rollout]\npull-grace = \"soon\"\n")),

@@ -124,13 +124,16 @@ fn release_steps_print_what_they_made_and_nothing_else_on_standard_output() {
         assert!(!ended.stderr.is_empty(), "{command:?} tells what it does");
         serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{command:?}: {error} in {}", ended.stdout))
     };
-    for command in ["build", "push", "deploy"] {
+    for command in ["build", "push"] {
         let made = json(&[command]);
         let images = made["images"].as_array().unwrap();
         let backend = images.iter().filter_map(Value::as_str).find(|image| image.starts_with("hsc-jit-backend:"));
         let version = made["version"].as_str().unwrap();
         assert!(backend.is_some_and(|image| image.contains(version) && image.contains("@sha256:")), "{made:#}");
     }
+    let report = json(&["deploy"]);
+    let stages: Vec<_> = report["stages"].as_array().unwrap().iter().map(|stage| &stage["stage"]).collect();
+    assert_eq!(stages, ["build", "push", "deploy"]);
     assert!(json(&["smoke"]).as_array().unwrap().len() > json(&["smoke", "--quick"]).as_array().unwrap().len());
     let ended = place.run(["smoke", "--quiet"]).expect_code(0);
     assert!(ended.stdout.ends_with("checks passed\n") && ended.stderr.is_empty(), "{ended:?}");
@@ -141,8 +144,9 @@ fn release_steps_print_what_they_made_and_nothing_else_on_standard_output() {
     place.run(["deploy", "--previous"]).expect_code(0);
     let ended = place.run(["smoke", "--quick"]).expect_code(1);
     assert!(ended.stderr.contains("error: ") && ended.stderr.contains(" hint: "), "another version runs: {ended:?}");
-    let returned = json(&["rollback"]);
-    assert!(returned["returned"][0].as_str().unwrap().starts_with("deployment/backend is back"), "{returned:#}");
+    let report = json(&["rollback"]);
+    let facts = &report["stages"][0]["facts"];
+    assert!(facts[0].as_str().unwrap().starts_with("deployment/backend is back"), "{report:#}");
     place.run(["smoke", "--quick"]).expect_code(0);
     drop(cluster);
 }

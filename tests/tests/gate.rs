@@ -103,16 +103,6 @@ fn a_build_whose_health_check_is_costly_shows_our_own_effect_and_not_a_failure()
 }
 
 #[test]
-fn a_release_that_never_gets_ready_is_rolled_back() {
-    let _alone = alone();
-    for build in ["never-ready", "crash-loop"] {
-        let place = Place::new();
-        place.run(["gate", "redis-lost/killed", "--build", build]).expect_code(7);
-        assert_eq!(place.report()["scenarios"].as_array().map(Vec::len), Some(0), "a bad release is not rehearsed");
-    }
-}
-
-#[test]
 fn a_release_that_is_slow_to_start_is_not_rolled_back() {
     let _alone = alone();
     let place = Place::new();

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use harness::event::{Ended, Event, Phase, StageResult, What};
+use harness::event::{Ended, Event, Phase, RolloutStep, StageResult, What};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{Shared, say};
@@ -148,6 +148,7 @@ fn told(event: &Event) -> Option<String> {
             Some(effect) => format!("{scenario}observer effect: {effect}"),
             None => return None,
         },
+        What::Rollout(moment) => return rollout_words(&moment.step),
         What::ScenarioEnded(ended) => match ended {
             Ended::Completed => format!("{scenario}done"),
             Ended::Broken { reason } => format!("{scenario}broken off: {reason}"),
@@ -167,6 +168,24 @@ fn told(event: &Event) -> Option<String> {
         | What::RunEnded { .. } => return None,
     };
     Some(line)
+}
+
+fn rollout_words(step: &RolloutStep) -> Option<String> {
+    Some(match step {
+        RolloutStep::TrafficFlows { service, requests_good, sockets_open } => {
+            format!("traffic to service {service} flows: {requests_good} good requests, {sockets_open} sockets open")
+        }
+        RolloutStep::Unmeasured { service, reason } => format!("service {service}: {reason}"),
+        RolloutStep::RequestLost { service, lost } => {
+            format!("service {service} lost a request of {}: {}", lost.intended, lost.reason)
+        }
+        RolloutStep::Writing => "rolling out".to_owned(),
+        RolloutStep::Bad { reason } => format!("bad release: {reason}"),
+        RolloutStep::Returning => "going back to what ran before".to_owned(),
+        RolloutStep::Settled => "new pods ready, old pods gone".to_owned(),
+        RolloutStep::Restored => "what ran before answers as it should".to_owned(),
+        RolloutStep::TrafficStarted { .. } | RolloutStep::Second { .. } | RolloutStep::TrafficEnded => return None,
+    })
 }
 
 fn phase_words(phase: Phase) -> &'static str {

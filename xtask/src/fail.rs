@@ -11,6 +11,7 @@ use harness::pipeline::manifests::ManifestError;
 use harness::pipeline::{ApiError, BuildError, DeployError, PushError, RollbackError, SmokeError};
 use harness::run::RunError;
 use harness::run::place::PlaceError;
+use harness::run::release::StageFailed;
 use harness::verdict::Exit;
 
 use crate::say;
@@ -189,6 +190,18 @@ impl From<SmokeError> for Failure {
     }
 }
 
+impl From<StageFailed> for Failure {
+    fn from(error: StageFailed) -> Self {
+        match error {
+            StageFailed::Build(error) => error.into(),
+            StageFailed::Push(error) => error.into(),
+            StageFailed::Deploy(error) => error.into(),
+            StageFailed::Rollback(error) => error.into(),
+            StageFailed::Smoke(error) => error.into(),
+        }
+    }
+}
+
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
@@ -208,6 +221,14 @@ impl From<RunError> for Failure {
             }
             RunError::Needs(_) | RunError::Guardian(_) => Self::of(Exit::Environment, &error).hint(DOCTOR),
         }
+    }
+}
+
+/// Prints an error and the next step.
+pub(crate) fn tell(failure: &Failure) {
+    say::narrative(format!("error: {failure}"));
+    if let Some(hint) = &failure.hint {
+        say::narrative(format!(" hint: {hint}"));
     }
 }
 

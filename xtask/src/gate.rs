@@ -9,7 +9,7 @@ use harness::config::Config;
 use harness::pipeline::manifests;
 use harness::report;
 use harness::run::place::{DEFAULT_NAME, Place};
-use harness::run::release::Release;
+use harness::run::release::{Goal, Release};
 use harness::run::{self, Finished, Request};
 use harness::verdict::Exit;
 
@@ -17,7 +17,7 @@ use crate::display::Live;
 use crate::fail::Failure;
 use crate::release::IMAGES;
 use crate::scenario::Chosen;
-use crate::{Output, Shared, say, scenario, signals};
+use crate::{Output, Shared, fail, say, scenario, signals};
 
 /// Where run directories are made.
 pub(crate) const RUNS: &str = "target/gate";
@@ -86,21 +86,51 @@ pub(crate) struct Run {
 
 pub(crate) fn gate(command: &Gate, shared: &Shared) -> anyhow::Result<ExitCode> {
     let config = scenario::config(&shared.config)?;
-    if let Some(build) = command.build.as_ref().filter(|build| !config.builds.contains_key(*build)) {
-        let known: Vec<_> = config.builds.keys().map(String::as_str).collect();
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("no build `{build}` in gate.toml: there are {}", known.join(", ")),
-        )
-        .hint("choose one of these with --build")
-        .into());
+    if let Some(build) = &command.build {
+        known_build(&config, build)?;
     }
     let release = Release {
+        goal: Goal::Gate { way_back: !command.rehearsal.chosen.is_narrowed() },
         profile: command.rehearsal.profile.clone(),
         flaw: command.build.clone(),
         images: std::path::absolute(IMAGES)?,
     };
     rehearse(&command.rehearsal, Some(release), config, shared)
+}
+
+/// Insists that `gate.toml` has a bad build.
+pub(crate) fn known_build(config: &Config, build: &str) -> Result<(), Failure> {
+    if config.builds.contains_key(build) {
+        return Ok(());
+    }
+    let known: Vec<_> = config.builds.keys().map(String::as_str).collect();
+    let message = format!("no build `{build}` in gate.toml: there are {}", known.join(", "));
+    Err(Failure::new(Exit::Usage, message).hint("choose one of these with --build"))
+}
+
+/// Rolls a release out or back on a cluster that stands, and reports what that lost.
+pub(crate) fn release(place: &Where, release: Release, config: Config, shared: &Shared) -> anyhow::Result<ExitCode> {
+    // A manifest or profile that cannot be used is told before minutes of building.
+    let manifests = manifests::load(&config, &release.profile).map_err(Failure::from)?;
+    let request = Request {
+        place: place.place(&config)?,
+        profile: release.profile.clone(),
+        release: Some(release),
+        plans: Vec::new(),
+        profile_changes: manifests.profile_changes,
+        // Nothing about it is random.
+        seed: 0,
+        command: command_line(),
+        runs: runs(),
+        program: std::env::current_exe()?,
+        config,
+    };
+    carry_out(request, shared)
+}
+
+/// Where run directories are made, for commands that have no argument for it.
+fn runs() -> PathBuf {
+    std::env::var_os("GAMEDAY_RUNS").map_or_else(|| PathBuf::from(RUNS), PathBuf::from)
 }
 
 pub(crate) fn run(command: &Run, shared: &Shared) -> anyhow::Result<ExitCode> {
@@ -141,6 +171,10 @@ fn rehearse(
         program: std::env::current_exe()?,
         config,
     };
+    carry_out(request, shared)
+}
+
+fn carry_out(request: Request, shared: &Shared) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut live = Live::new(shared);
     let (finished, signal) = runtime.block_on(async {
@@ -151,6 +185,9 @@ fn rehearse(
     live.finish();
     let finished = finished.map_err(Failure::from)?;
     print(&finished, shared)?;
+    if let Some(failed) = finished.failed {
+        fail::tell(&Failure::from(failed));
+    }
     let exit = match (finished.exit, signal.terminated()) {
         (Exit::Interrupted, true) => Exit::Terminated,
         (exit, _) => exit,

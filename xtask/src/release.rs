@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use harness::config::{Config, Release};
+use harness::config::{self, Config};
 use harness::event::{Event, What};
-use harness::pipeline::{self, BuiltImage, BuiltRelease, DeployOptions, SmokeResult, Variant, manifests};
+use harness::pipeline::{self, BuiltImage, BuiltRelease, SmokeResult, Variant, manifests};
 use harness::run::place::Standing;
+use harness::run::release::{Goal, Release};
 use harness::verdict::Exit;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::display::Live;
 use crate::fail::Failure;
 use crate::gate::Where;
-use crate::{Output, Shared, say, scenario, signals};
+use crate::{Output, Shared, gate, say, scenario, signals};
 
 /// The OCI layout that the embedded cluster pulls from.
 pub(crate) const IMAGES: &str = "target/gate/images";
@@ -72,34 +73,35 @@ pub(crate) fn push(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode>
 }
 
 pub(crate) fn deploy(command: &Deploy, shared: &Shared) -> anyhow::Result<ExitCode> {
-    let release = with_stages(shared, async |config, cancel, sink| {
-        // A manifest, profile or cluster that cannot be used is told before minutes of building.
-        manifests::load(config, &command.profile)?;
-        let standing = standing(&command.place, config, sink).await?;
-        let release = pushed(&command.build, config, cancel, sink).await?;
-        let options = DeployOptions { stage: "deploy", profile: &command.profile, run: "none" };
-        pipeline::deploy(config, standing.cluster(), &release, options, cancel, sink).await?;
-        Ok(release)
-    })?;
-    images(&release, shared)
+    let config = scenario::config(&shared.config)?;
+    let Build { flaw, previous } = &command.build;
+    if let Some(flaw) = flaw {
+        gate::known_build(&config, flaw)?;
+    }
+    let release = Release {
+        goal: Goal::Deploy { previous: *previous },
+        profile: command.profile.clone(),
+        flaw: flaw.clone(),
+        images: std::path::absolute(IMAGES)?,
+    };
+    gate::release(&command.place, release, config, shared)
 }
 
 pub(crate) fn rollback(command: &Rollback, shared: &Shared) -> anyhow::Result<ExitCode> {
-    let returned = with_stages(shared, async |config, cancel, sink| {
-        let standing = standing(&command.place, config, sink).await?;
-        Ok(pipeline::rollback(config, standing.cluster(), command.to_revision, cancel, sink).await?)
-    })?;
-    match shared.output {
-        Output::Json => say::result(json!({ "returned": returned }))?,
-        Output::Human => returned.iter().try_for_each(say::result)?,
-    }
-    Ok(ExitCode::SUCCESS)
+    let config = scenario::config(&shared.config)?;
+    let release = Release {
+        goal: Goal::Rollback { to_revision: command.to_revision },
+        profile: manifests::AS_DEPLOYED.to_owned(),
+        flaw: None,
+        images: std::path::absolute(IMAGES)?,
+    };
+    gate::release(&command.place, release, config, shared)
 }
 
 pub(crate) fn smoke(command: &Smoke, shared: &Shared) -> anyhow::Result<ExitCode> {
     let results = with_stages(shared, async |config, cancel, sink| {
         let standing = standing(&command.place, config, sink).await?;
-        let version = config.release_version(Release::Current).to_owned();
+        let version = config.release_version(config::Release::Current).to_owned();
         Ok(pipeline::smoke(config, standing.cluster(), &version, command.quick, cancel, sink).await?)
     })?;
     match shared.output {

@@ -51,12 +51,16 @@ pub(crate) struct Lint {
 }
 
 impl Chosen {
+    /// Whether only some scenarios are asked for, by name or by a part of it.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        !self.names.is_empty() || self.filter.is_some()
+    }
+
     /// The plans that are meant; `suite` is what is chosen where nothing is.
     pub(crate) fn plans(&self, config: &Config, suite: Option<&str>) -> anyhow::Result<Vec<scenario::plan::Plan>> {
         let directory = self.scenarios.as_ref().unwrap_or(&config.system.scenarios);
         let plans = select::load(directory, &config.root).map_err(invalid)?;
-        let named = !self.names.is_empty() || self.filter.is_some();
-        let suite = self.suite.clone().or_else(|| suite.filter(|_| !named).map(str::to_owned));
+        let suite = self.suite.clone().or_else(|| suite.filter(|_| !self.is_narrowed()).map(str::to_owned));
         let choice = Choice { names: self.names.clone(), suite, filter: self.filter.clone() };
         let chosen = select::choose(plans, &choice).map_err(invalid)?;
         if chosen.is_empty() {

@@ -14,6 +14,10 @@ use super::{
 };
 use crate::duration;
 
+mod traffic;
+
+use traffic::TrafficForm;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct GateFile {
@@ -31,6 +35,8 @@ struct GateFile {
     rollout: RolloutForm,
     #[serde(default)]
     smoke: Vec<SmokeForm>,
+    #[serde(default)]
+    traffic: Vec<TrafficForm>,
 }
 
 #[derive(Deserialize)]
@@ -69,8 +75,11 @@ struct FileForm {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct BuildForm {
+    #[serde(default)]
     images: Vec<Spanned<String>>,
+    #[serde(default)]
     env: BTreeMap<String, String>,
+    overlay: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -128,7 +137,7 @@ pub(super) fn parse(text: &str, file: &Path, root: &Path) -> Result<Config, Conf
         file: file.to_owned(),
         root: root.to_owned(),
         system: system(form.system, root, &place)?,
-        builds: builds(form.builds, &form.images, &place)?,
+        builds: builds(form.builds, &form.images, root, &place)?,
         images: images(form.images, root, &place)?,
         secrets: secrets(form.secrets, &place)?,
         profiles: form
@@ -142,6 +151,7 @@ pub(super) fn parse(text: &str, file: &Path, root: &Path) -> Result<Config, Conf
             .map(|(name, pin)| Ok((name, pinned(pin, &place)?)))
             .collect::<Result<_, _>>()?,
         rollout: rollout(form.rollout, &place)?,
+        traffic: traffic::all(form.traffic, &place)?,
         smoke: form.smoke.into_iter().map(|check| smoke(check, &place)).collect::<Result<_, _>>()?,
     })
 }
@@ -231,17 +241,29 @@ fn image(
 fn builds(
     forms: BTreeMap<Spanned<String>, BuildForm>,
     images: &BTreeMap<Spanned<String>, ImageForm>,
+    root: &Path,
     place: &Place<'_>,
 ) -> Result<BTreeMap<String, BadBuild>, ConfigError> {
     let known: Vec<&str> = images.keys().map(|repository| repository.get_ref().as_str()).collect();
-    let build = |form: BuildForm| {
+    let build = |name: &Spanned<String>, form: BuildForm| {
         if let Some(unknown) = form.images.iter().find(|image| !known.contains(&image.get_ref().as_str())) {
             let message = format!("no image `{}` here; there are: {}", unknown.get_ref(), known.join(", "));
             return Err(place.invalid(Some(unknown.span()), &message));
         }
-        Ok(BadBuild { images: form.images.into_iter().map(Spanned::into_inner).collect(), env: form.env })
+        if form.images.is_empty() != form.env.is_empty() || (form.images.is_empty() && form.overlay.is_none()) {
+            let message = "a build has `images` with the `env` that goes into them, or an `overlay`, or both";
+            return Err(place.invalid(Some(name.span()), message));
+        }
+        let images = form.images.into_iter().map(Spanned::into_inner).collect();
+        Ok(BadBuild { images, env: form.env, overlay: form.overlay.map(|file| root.join(file)) })
     };
-    forms.into_iter().map(|(name, form)| Ok((name.into_inner(), build(form)?))).collect()
+    forms
+        .into_iter()
+        .map(|(name, form)| {
+            let built = build(&name, form)?;
+            Ok((name.into_inner(), built))
+        })
+        .collect()
 }
 
 fn secrets(

@@ -7,6 +7,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use super::counting::{Counting, LostRequest};
 use super::requests::{self, Target};
 use super::sockets::{Holder, SocketEvent};
 use super::tally::Tally;
@@ -15,7 +16,7 @@ use crate::event::{Offset, What};
 use crate::sample::door::Door;
 use crate::sample::schedule::Grid;
 use crate::scenario::plan::LoadPlan;
-use crate::system::{Observation, Observations, Rate, Request, SystemError};
+use crate::system::{Observation, Observations, Rate, SystemError};
 
 /// Requests in flight at once: at 500 a second and 2 s until one is lost, 1,000 are normal
 /// against a system that hangs.
@@ -46,13 +47,17 @@ pub struct Generator {
     pub rate: watch::Receiver<Rate>,
     /// Where seconds and single requests go.
     pub into: Observations,
+    /// Told of every request and socket at once, where somebody counts them one by one.
+    pub counting: Option<Counting>,
     /// Ends it.
     pub cancel: CancellationToken,
 }
 
 /// What one request belongs to.
 struct Sent {
-    result: Result<Request, String>,
+    result: Result<requests::Sent, String>,
+    intended: Offset,
+    fresh: bool,
     recorded: bool,
 }
 
@@ -63,7 +68,7 @@ impl Generator {
     /// [`SystemError`] where a task of the load crashed.
     pub async fn run(mut self) -> Result<(), SystemError> {
         let start = self.clock.now();
-        let mut state = State::new(start, &self.plan);
+        let mut state = State::new(start, &self.plan, self.counting.take());
         let (told, mut events) = mpsc::channel(SOCKET_EVENTS_MAX);
         let mut sockets = self.hold_sockets(start, &told);
         let mut in_flight = JoinSet::new();
@@ -88,12 +93,13 @@ impl Generator {
                         let fresh = state.sent.is_multiple_of(2);
                         state.sent += 1;
                         if let Some(reason) = not_sendable(intended, now, in_flight.len()) {
-                            state.unsent(reason);
+                            state.unsent(intended, recorded, reason);
                             continue;
                         }
                         let clock = self.clock;
                         in_flight.spawn(async move {
-                            Sent { result: requests::send(to, intended, fresh, clock).await, recorded }
+                            let result = requests::send(to, intended, fresh, clock).await;
+                            Sent { result, intended, fresh, recorded }
                         });
                     }
                     state.report(now, &self.into);
@@ -152,6 +158,7 @@ fn with_client_id(path: &str, number: u32) -> String {
 
 struct State {
     tally: Tally,
+    counting: Option<Counting>,
     in_use: bool,
     sent: u64,
     unsent: u64,
@@ -159,27 +166,32 @@ struct State {
 }
 
 impl State {
-    fn new(start: Offset, plan: &LoadPlan) -> Self {
+    fn new(start: Offset, plan: &LoadPlan, counting: Option<Counting>) -> Self {
         let in_use = plan.requests_per_second > 0.0 || plan.sockets > 0;
-        Self { tally: Tally::new(start), in_use, sent: 0, unsent: 0, last_unsent: String::new() }
+        Self { tally: Tally::new(start), counting, in_use, sent: 0, unsent: 0, last_unsent: String::new() }
     }
 
     fn take_in(&mut self, ended: Result<Sent, JoinError>, into: &Observations) -> Result<(), SystemError> {
         let sent = ended.map_err(|crash| crashed(&crash))?;
         match sent.result {
-            Ok(request) => {
+            Ok(requests::Sent { request, lost }) => {
                 if sent.recorded {
                     self.tally.request(request.intended, request.latency);
+                    let lost = lost.map(|reason| LostRequest { intended: sent.intended, fresh: sent.fresh, reason });
+                    self.counting.iter().for_each(|counting| counting.request(lost.clone()));
                 }
                 // Only the baseline reads these; a full record loses one of many.
                 let _ = into.try_send(Observation::Request(request));
             }
-            Err(reason) => self.unsent(reason),
+            Err(reason) => self.unsent(sent.intended, sent.recorded, reason),
         }
         Ok(())
     }
 
-    fn unsent(&mut self, reason: String) {
+    fn unsent(&mut self, intended: Offset, recorded: bool, reason: String) {
+        if recorded {
+            self.tally.missing(intended);
+        }
         self.unsent += 1;
         self.last_unsent = reason;
     }
@@ -190,6 +202,7 @@ impl State {
             SocketEvent::Ended => self.tally.socket_ended(at),
             SocketEvent::Lost => self.tally.socket_lost(at),
         }
+        self.counting.iter().for_each(|counting| counting.sockets(self.tally.sockets_open()));
     }
 
     fn report(&mut self, now: Offset, into: &Observations) {

@@ -1,5 +1,6 @@
 //! Load on an open schedule: HTTP requests and held WebSockets, through the Service.
 
+pub mod counting;
 pub mod generator;
 pub(crate) mod requests;
 pub(crate) mod sockets;

@@ -32,22 +32,24 @@ impl Target {
     }
 }
 
+/// How one request went, and why it was lost where it was.
+pub(crate) struct Sent {
+    pub(crate) request: Request,
+    pub(crate) lost: Option<String>,
+}
+
 /// Sends one request. Lost is one without a complete 2xx within [`LOST_AFTER`] of its
 /// intended start.
 ///
 /// # Errors
 /// The reason, where we could not send it.
-pub(crate) async fn send(
-    target: Arc<Target>,
-    intended: Offset,
-    fresh: bool,
-    clock: RunClock,
-) -> Result<Request, String> {
+pub(crate) async fn send(target: Arc<Target>, intended: Offset, fresh: bool, clock: RunClock) -> Result<Sent, String> {
     let until = clock.instant(intended + LOST_AFTER);
-    let lost = Ok(Request { intended, latency: None });
+    let lost = |reason: String| Ok(Sent { request: Request { intended, latency: None }, lost: Some(reason) });
     let kept = if fresh { None } else { target.kept().pop() };
     let (reply, connection) = match timeout_at(until, http::exchange(&target.door, &target.path, kept)).await {
-        Err(_) | Ok(Err(Failure::Theirs(_))) => return lost,
+        Err(_) => return lost(format!("no answer within {} s", LOST_AFTER.as_secs())),
+        Ok(Err(Failure::Theirs(reason))) => return lost(reason),
         Ok(Err(Failure::Ours(reason))) => return Err(reason),
         Ok(Ok(answered)) => answered,
     };
@@ -58,5 +60,8 @@ pub(crate) async fn send(
             kept.push(connection);
         }
     }
-    if reply.status.is_success() { Ok(Request { intended, latency: Some(latency) }) } else { lost }
+    if !reply.status.is_success() {
+        return lost(format!("answered {}", reply.status.as_u16()));
+    }
+    Ok(Sent { request: Request { intended, latency: Some(latency) }, lost: None })
 }

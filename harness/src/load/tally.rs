@@ -25,6 +25,7 @@ pub struct Tally {
 #[derive(Debug)]
 struct Second {
     lost: u32,
+    missing: u32,
     latencies: Histogram<u64>,
     sockets_lost: u32,
     /// Open at its end; filled in when its end has passed.
@@ -34,7 +35,7 @@ struct Second {
 impl Second {
     fn new() -> Self {
         let latencies = Histogram::new_with_bounds(1, LATENCY_MICROS_MAX, 3).expect("the bounds are valid");
-        Self { lost: 0, latencies, sockets_lost: 0, sockets_open: None }
+        Self { lost: 0, missing: 0, latencies, sockets_lost: 0, sockets_open: None }
     }
 }
 
@@ -55,6 +56,17 @@ impl Tally {
             }
             None => second.lost += 1,
         }
+    }
+
+    /// One request that we could not send: nobody knows what would have become of it.
+    pub fn missing(&mut self, intended: Offset) {
+        self.second(intended).missing += 1;
+    }
+
+    /// How many sockets are open.
+    #[must_use]
+    pub const fn sockets_open(&self) -> u32 {
+        self.sockets_open
     }
 
     /// A socket was opened.
@@ -100,6 +112,7 @@ impl Tally {
             from: self.start + SECOND * u32::try_from(index).unwrap_or(u32::MAX),
             requests_good: u32::try_from(good).unwrap_or(u32::MAX),
             requests_lost: second.lost,
+            requests_missing: second.missing,
             p50_micros: if good == 0 { 0 } else { second.latencies.value_at_quantile(0.5) },
             max_micros: second.latencies.max(),
             sockets_open: second.sockets_open.unwrap_or(self.sockets_open),
@@ -143,10 +156,12 @@ mod tests {
         tally.request(at(1499), Some(Duration::from_millis(4)));
         tally.request(at(1499), None);
         tally.request(at(1500), Some(Duration::from_millis(1)));
+        tally.missing(at(1200));
         assert_eq!(tally.complete(at(3499)), []);
         let first = tally.complete(at(3500));
         assert_eq!(first.len(), 1);
         assert_eq!((first[0].from, first[0].requests_good, first[0].requests_lost), (at(500), 2, 1));
+        assert_eq!(first[0].requests_missing, 1);
         assert!(first[0].max_micros.abs_diff(4000) < 10, "{}", first[0].max_micros);
         let rest = tally.finish(at(3600));
         assert_eq!(rest.iter().map(|second| second.requests_good).collect::<Vec<_>>(), [1, 0, 0]);

@@ -27,6 +27,7 @@ mod known;
 mod pods;
 mod progress;
 mod proof;
+pub mod rollout;
 mod scan;
 mod tally;
 mod timeline;
@@ -142,6 +143,7 @@ impl Outcome {
             | What::ScenarioStarted(_)
             | What::ScenarioSkipped { .. }
             | What::FaultPrepared { .. }
+            | What::Rollout(_)
             | What::FaultDone
             | What::Logged(_)
             | What::RunEnded { .. } => {}

@@ -4,24 +4,27 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::core::GroupVersion;
-use kube::discovery::{self, ApiGroup, Scope};
-use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::api::{ApiError, ask, ask_optional};
-use super::manifests::{self, Manifest, ManifestError};
-use super::revision::{self, History};
-use super::rollback::{self, seconds};
-use super::rollout::{self, Baseline, RolloutError};
-use super::{BuiltRelease, Sink, StageError, secrets, stage};
+use super::api::{ApiError, ask_optional};
+use super::manifests::{self, ManifestError};
+use super::rollback::seconds;
+use super::rollout::{self, RolloutError};
+use super::traffic::Traffic;
+use super::{BuiltRelease, Sink, StageError, Tell, secrets, telling_stage};
+use crate::clock::RunClock;
 use crate::cluster::Cluster;
 use crate::cluster::permission::{self, Refused};
 use crate::config::Config;
-use crate::event::{ClusterKind, StageResult};
-use crate::heal::receipts::{FIELD_MANAGER, RUN_LABEL};
+use crate::event::{ClusterKind, RolloutStep, StageResult};
+use crate::heal::receipts::FIELD_MANAGER;
 use crate::scenario::plan::WorkloadRef;
+
+mod apply;
+mod before;
+
+use apply::Planned;
+use before::Before;
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
@@ -34,6 +37,8 @@ pub struct DeployOptions<'a> {
     pub profile: &'a str,
     /// The run's id, for an annotation on every object.
     pub run: &'a str,
+    /// The run's clock.
+    pub clock: RunClock,
 }
 
 /// A deployment did not succeed.
@@ -114,7 +119,8 @@ impl StageError for DeployError {
 }
 
 /// Applies a built and pushed release, and waits until it is rolled out: new pods ready,
-/// old pods gone. A bad release is rolled back to what ran before, and that is verified.
+/// old pods gone. While anything is rolled out, traffic runs and what it loses is told. A bad
+/// release is rolled back to what served before, and that is verified and asked.
 ///
 /// # Errors
 /// [`DeployError`]. Cancelling leaves what was applied; see [`DeployError::Cancelled`].
@@ -126,16 +132,11 @@ pub async fn deploy(
     cancel: &CancellationToken,
     sink: Sink<'_>,
 ) -> Result<(), DeployError> {
-    let work = async {
-        let rolling_out = roll_out(config, cluster, release, options);
-        match cancel.run_until_cancelled(rolling_out).await.ok_or(DeployError::Cancelled)?? {
-            Ended::Good { facts } => Ok(((), facts)),
-            Ended::Bad { reason, refused, before } => {
-                Err(before.way_back(config, cluster, reason, refused, cancel).await)
-            }
-        }
+    let work = async |tell: Tell| {
+        let deployment = Deployment { config, cluster, release, options, tell };
+        deployment.carry_out(cancel).await.map(|facts| ((), facts))
     };
-    stage(options.stage, sink, work).await
+    telling_stage(options.stage, sink, work).await
 }
 
 /// Whether this cluster and namespace may be written to.
@@ -169,196 +170,111 @@ enum Ended {
         reason: String,
         /// The refusal that made it bad, where one did.
         refused: Option<ApiError>,
-        before: Before,
     },
 }
 
-async fn roll_out(
-    config: &Config,
-    cluster: &Cluster,
-    release: &BuiltRelease,
-    options: DeployOptions<'_>,
-) -> Result<Ended, DeployError> {
-    permit(config, cluster).await?;
-    let manifests = manifests::load(config, options.profile)?.with_images(release)?;
-    let objects = plan(cluster, manifests.objects, options.run).await?;
-    let workloads: Vec<WorkloadRef> = objects.iter().filter_map(|object| object.manifest.workload()).collect();
-    let before = Before::read(cluster, &workloads).await?;
-
-    let mut facts = Vec::new();
-    let (first, rest): (Vec<&Planned>, Vec<&Planned>) = objects.iter().partition(|object| object.rank() == 0);
-    for namespace in first {
-        namespace.apply(cluster).await?;
-    }
-    for (name, secret) in &config.secrets {
-        facts.push(secrets::ensure(cluster, name, secret).await?);
-    }
-    for object in rest {
-        if let Err(error) = object.apply(cluster).await {
-            return Ok(Ended::Bad { reason: error.to_string(), refused: Some(error), before });
-        }
-    }
-    facts.push(format!("{} of {}: {} objects applied", options.profile, release.version, objects.len()));
-
-    match rollout::follow(cluster, &workloads, &before.baseline, &config.rollout).await {
-        Ok(finished) => {
-            let line = |(workload, took)| format!("{workload}: new pods ready, old ones gone after {}", seconds(took));
-            facts.extend(finished.into_iter().map(line));
-            Ok(Ended::Good { facts })
-        }
-        Err(RolloutError::Blind { reason }) => Err(DeployError::Blind { reason }),
-        Err(bad @ RolloutError::Bad { .. }) => Ok(Ended::Bad { reason: bad.to_string(), refused: None, before }),
-    }
+/// One deployment.
+struct Deployment<'a> {
+    config: &'a Config,
+    cluster: &'a Cluster,
+    release: &'a BuiltRelease,
+    options: DeployOptions<'a>,
+    tell: Tell,
 }
 
-/// What ran before: the way back.
-struct Before {
-    baseline: Baseline,
-    histories: BTreeMap<WorkloadRef, History>,
+/// What is known before the first write.
+struct Prepared {
+    objects: Vec<Planned>,
+    workloads: Vec<WorkloadRef>,
+    before: Before,
+    /// Whether a workload changes, or has not yet come to the end of an earlier change.
+    rolls_out: bool,
 }
 
-impl Before {
-    async fn read(cluster: &Cluster, workloads: &[WorkloadRef]) -> Result<Self, ApiError> {
-        let baseline = rollback::baseline(cluster).await?;
-        let mut histories = BTreeMap::new();
-        for workload in workloads {
-            if let Some(history) = revision::history(cluster, workload).await? {
-                histories.insert(workload.clone(), history);
+impl Deployment<'_> {
+    async fn carry_out(&self, cancel: &CancellationToken) -> Result<Vec<String>, DeployError> {
+        let stopped = || DeployError::Cancelled;
+        let prepared = cancel.run_until_cancelled(self.prepare()).await.ok_or_else(stopped)??;
+        let starting = self.traffic(&prepared);
+        let traffic = cancel.run_until_cancelled(starting).await.ok_or_else(stopped)?;
+        let ended = cancel.run_until_cancelled(self.roll_out(&prepared)).await.ok_or_else(stopped)??;
+        let ended = match ended {
+            Ended::Good { facts } => Ok(facts),
+            Ended::Bad { reason, refused } => Err(prepared.before.way_back(self, reason, refused, cancel).await),
+        };
+        if let Some(traffic) = traffic {
+            // Stopped before its end it is told as broken off.
+            cancel.run_until_cancelled(traffic.end()).await;
+        }
+        ended
+    }
+
+    /// Reads everything that is needed; writes nothing.
+    async fn prepare(&self) -> Result<Prepared, DeployError> {
+        permit(self.config, self.cluster).await?;
+        let manifests = manifests::load(self.config, self.options.profile)?;
+        let manifests = manifests.with_images(self.release)?.spoiled(self.config, self.release)?;
+        let objects = apply::plan(self.cluster, manifests.objects, self.options.run).await?;
+        let workloads: Vec<WorkloadRef> = objects.iter().filter_map(|object| object.manifest.workload()).collect();
+        let before = Before::read(self.cluster, &workloads).await?;
+        let rolls_out = !before.is_settled(&workloads) || apply::changes(&objects, self.cluster).await;
+        Ok(Prepared { objects, workloads, before, rolls_out })
+    }
+
+    async fn traffic(&self, prepared: &Prepared) -> Option<Traffic> {
+        if !prepared.rolls_out {
+            return None;
+        }
+        Traffic::start(self.config, self.cluster, self.options.clock, &self.tell).await
+    }
+
+    async fn roll_out(&self, prepared: &Prepared) -> Result<Ended, DeployError> {
+        let cluster = self.cluster;
+        let mut facts = Vec::new();
+        let (first, rest): (Vec<&Planned>, Vec<&Planned>) =
+            prepared.objects.iter().partition(|object| object.rank() == 0);
+        if prepared.rolls_out {
+            self.moment(RolloutStep::Writing).await;
+        }
+        for namespace in first {
+            namespace.apply(cluster).await?;
+        }
+        for (name, secret) in &self.config.secrets {
+            facts.push(secrets::ensure(cluster, name, secret).await?);
+        }
+        for object in rest {
+            if let Err(error) = object.apply(cluster).await {
+                return Ok(self.bad(error.to_string(), Some(error)).await);
             }
         }
-        Ok(Self { baseline, histories })
-    }
+        let (profile, version) = (self.options.profile, &self.release.version);
+        facts.push(format!("{profile} of {version}: {} objects applied", prepared.objects.len()));
 
-    /// Returns every workload that changed to the revision it had.
-    async fn way_back(
-        &self,
-        config: &Config,
-        cluster: &Cluster,
-        reason: String,
-        refused: Option<ApiError>,
-        cancel: &CancellationToken,
-    ) -> DeployError {
-        let plan = match self.changed(cluster).await {
-            Ok(plan) => plan,
-            Err(error) => return DeployError::RollbackFailed { reason, error },
-        };
-        match (plan.is_empty(), refused) {
-            // Nothing that ran was touched.
-            (true, Some(error)) => DeployError::Api(error),
-            (true, None) => DeployError::BadFirstInstall { reason },
-            (false, _) => match rollback::restore(cluster, &plan, &config.rollout, cancel).await {
-                Ok(restored) => DeployError::RolledBack { reason, restored },
-                Err(error) => DeployError::RollbackFailed { reason, error: error.to_string() },
-            },
-        }
-    }
-
-    async fn changed(&self, cluster: &Cluster) -> Result<Vec<(WorkloadRef, revision::Revision)>, String> {
-        let mut plan = Vec::new();
-        for (workload, before) in &self.histories {
-            let now = revision::history(cluster, workload).await.map_err(|error| error.to_string())?;
-            let Some(now) = now else { return Err(format!("{workload} is gone")) };
-            if now.template == before.template {
-                continue;
+        let before = &prepared.before;
+        match rollout::follow(cluster, &prepared.workloads, &before.baseline, &self.config.rollout).await {
+            Ok(finished) => {
+                if prepared.rolls_out {
+                    self.moment(RolloutStep::Settled).await;
+                } else {
+                    facts.push("nothing was to be rolled out: every workload runs this release already".to_owned());
+                }
+                before.forgive(cluster, &prepared.workloads).await?;
+                let line =
+                    |(workload, took)| format!("{workload}: new pods ready, old ones gone after {}", seconds(took));
+                facts.extend(finished.into_iter().map(line));
+                Ok(Ended::Good { facts })
             }
-            let Some(number) = before.current else { return Err(format!("{workload} had no revision yet")) };
-            // The controller may count an old revision up, but it keeps its template.
-            let kept = before.choose(Some(number)).map_err(|error| format!("{workload}: {error}"))?;
-            plan.push((workload.clone(), kept.clone()));
-        }
-        Ok(plan)
-    }
-}
-
-/// An object with the place where it is applied.
-struct Planned {
-    manifest: Manifest,
-    resource: ApiResource,
-    namespaced: bool,
-}
-
-impl Planned {
-    /// Namespaces first, then what others read, then what sends traffic, then what runs.
-    fn rank(&self) -> u8 {
-        match self.manifest.kind() {
-            "Namespace" => 0,
-            "ServiceAccount" | "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => 1,
-            "ConfigMap" | "Secret" | "PersistentVolume" | "PersistentVolumeClaim" => 2,
-            "Service" => 3,
-            "StatefulSet" => 5,
-            "Deployment" | "DaemonSet" | "Job" | "CronJob" => 6,
-            _ => 4,
+            Err(RolloutError::Blind { reason }) => Err(DeployError::Blind { reason }),
+            Err(bad @ RolloutError::Bad { .. }) => Ok(self.bad(bad.to_string(), None).await),
         }
     }
 
-    async fn apply(&self, cluster: &Cluster) -> Result<(), ApiError> {
-        let api: Api<DynamicObject> = match self.namespaced {
-            true => Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &self.resource),
-            false => Api::all_with(cluster.client.clone(), &self.resource),
-        };
-        // What a person changed by hand, a release takes back: that is what a release is.
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let patch = Patch::Apply(&self.manifest.value);
-        let doing = format!("apply {}", self.manifest.title());
-        ask(&doing, || api.patch(self.manifest.name(), &parameters, &patch)).await.map(drop)
+    async fn bad(&self, reason: String, refused: Option<ApiError>) -> Ended {
+        self.moment(RolloutStep::Bad { reason: reason.clone() }).await;
+        Ended::Bad { reason, refused }
     }
-}
 
-/// Finds where each object is applied, and marks it as ours. Writes nothing.
-async fn plan(cluster: &Cluster, mut manifests: Vec<Manifest>, run: &str) -> Result<Vec<Planned>, DeployError> {
-    let mut groups: BTreeMap<String, Option<ApiGroup>> = BTreeMap::new();
-    if !manifests.iter().any(|manifest| manifest.kind() == "Namespace") {
-        let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace}});
-        manifests.push(Manifest { value, file: "gate.toml".to_owned(), line: 1 });
+    async fn moment(&self, step: RolloutStep) {
+        self.tell.moment(self.options.clock.now(), step).await;
     }
-    let mut planned = Vec::new();
-    for mut manifest in manifests {
-        let api_version = manifest.api_version().to_owned();
-        if !groups.contains_key(&api_version) {
-            groups.insert(api_version.clone(), group(cluster, &api_version).await?);
-        }
-        let found = groups[&api_version].as_ref().and_then(|group| served(group, &api_version, manifest.kind()));
-        let Some((resource, namespaced)) = found else {
-            return Err(DeployError::Unserved {
-                title: manifest.title(),
-                kind: manifest.kind().to_owned(),
-                file: manifest.file,
-                line: manifest.line,
-                api_version,
-            });
-        };
-        mark(&mut manifest.value, cluster, namespaced, run);
-        planned.push(Planned { manifest, resource, namespaced });
-    }
-    planned.sort_by_key(Planned::rank);
-    Ok(planned)
-}
-
-async fn group(cluster: &Cluster, api_version: &str) -> Result<Option<ApiGroup>, ApiError> {
-    let doing = format!("discover {api_version}");
-    let version: GroupVersion = api_version.parse().map_err(|error| ApiError {
-        doing: doing.clone(),
-        reason: format!("{error}"),
-        status: None,
-    })?;
-    ask_optional(&doing, || discovery::pinned_group(&cluster.client, &version)).await
-}
-
-fn served(group: &ApiGroup, api_version: &str, kind: &str) -> Option<(ApiResource, bool)> {
-    let version = api_version.rsplit('/').next().unwrap_or(api_version);
-    let resources = group.versioned_resources(version);
-    let found = resources.into_iter().find(|(resource, _)| resource.kind == kind);
-    found.map(|(resource, capabilities)| (resource, capabilities.scope == Scope::Namespaced))
-}
-
-/// Namespace, label and annotation. Pod templates stay as they are: a mark there would be a
-/// new revision, and restart every pod of every run.
-fn mark(object: &mut Value, cluster: &Cluster, namespaced: bool, run: &str) {
-    if namespaced {
-        object["metadata"]["namespace"] = json!(cluster.namespace);
-    } else if object["kind"] == "Namespace" {
-        object["metadata"]["name"] = json!(cluster.namespace);
-    }
-    object["metadata"]["labels"][MANAGED_BY] = json!(FIELD_MANAGER);
-    object["metadata"]["annotations"][RUN_LABEL] = json!(run);
 }

@@ -131,17 +131,24 @@ pub fn load(config: &Config, profile: &str) -> Result<Manifests, ManifestError> 
         };
         let found = config.profiles.get(profile);
         let found = found.ok_or_else(|| ManifestError::UnknownProfile { name: profile.to_owned(), known: known() })?;
-        for part in read_file(&found.overlay)? {
-            let (kind, name) = (part.kind().to_owned(), part.name().to_owned());
-            let target = objects.iter_mut().find(|object| object.kind() == kind && object.name() == name);
-            let target = target
-                .ok_or_else(|| part.invalid(format!("the profile overlays {}, which no manifest has", part.title())))?;
-            let title = target.title();
-            let changes = overlay::merge(&mut target.value, &part.value);
-            profile_changes.extend(changes.into_iter().map(|change| format!("{title} {change}")));
-        }
+        profile_changes = lay_over(&mut objects, &found.overlay)?;
     }
     Ok(Manifests { objects, profile_changes })
+}
+
+/// Lays the partial manifests of a file over those that are there; one line a change.
+fn lay_over(objects: &mut [Manifest], file: &Path) -> Result<Vec<String>, ManifestError> {
+    let mut all = Vec::new();
+    for part in read_file(file)? {
+        let (kind, name) = (part.kind().to_owned(), part.name().to_owned());
+        let target = objects.iter_mut().find(|object| object.kind() == kind && object.name() == name);
+        let target =
+            target.ok_or_else(|| part.invalid(format!("this overlays {}, which no manifest has", part.title())))?;
+        let title = target.title();
+        let changes = overlay::merge(&mut target.value, &part.value);
+        all.extend(changes.into_iter().map(|change| format!("{title} {change}")));
+    }
+    Ok(all)
 }
 
 impl Manifests {
@@ -162,6 +169,18 @@ impl Manifests {
                     object.title()
                 )));
             }
+        }
+        Ok(self)
+    }
+
+    /// Lays the overlay of a release's bad build over them, where it has one.
+    ///
+    /// # Errors
+    /// [`ManifestError`], with file, line and column.
+    pub fn spoiled(mut self, config: &Config, release: &BuiltRelease) -> Result<Self, ManifestError> {
+        let build = release.variant.flaw.as_ref().and_then(|flaw| config.builds.get(flaw));
+        if let Some(overlay) = build.and_then(|build| build.overlay.as_ref()) {
+            lay_over(&mut self.objects, overlay)?;
         }
         Ok(self)
     }

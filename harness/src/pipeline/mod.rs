@@ -5,8 +5,11 @@
 //! stands in `gate.toml` and in the manifests.
 
 use std::fmt;
+use std::pin::pin;
 
-use crate::event::{StageResult, What};
+use tokio::sync::mpsc;
+
+use crate::event::{Offset, RolloutMoment, RolloutStep, StageResult, What};
 
 pub mod manifests;
 
@@ -19,6 +22,7 @@ mod rollback;
 mod rollout;
 mod secrets;
 mod smoke;
+mod traffic;
 
 pub use api::ApiError;
 pub use build::{BuildError, BuiltImage, BuiltRelease, Variant, Why, build};
@@ -52,12 +56,58 @@ async fn stage<T, E: StageError>(
 ) -> Result<T, E> {
     sink(What::StageStarted { stage: name.to_owned() });
     let ended = work.await;
+    finished(name, sink, ended)
+}
+
+fn finished<T, E: StageError>(name: &str, sink: Sink<'_>, ended: Result<(T, Vec<String>), E>) -> Result<T, E> {
     let (result, facts, ended) = match ended {
         Ok((value, facts)) => (StageResult::Done, facts, Ok(value)),
         Err(error) => (error.result(), error.facts(), Err(error)),
     };
     sink(What::StageFinished { stage: name.to_owned(), result, facts });
     ended
+}
+
+/// What a stage may have told before it is taken in; beyond it, telling waits.
+const TOLD_MAX: usize = 4096;
+
+/// Tells what happens while a stage is under way; its clones tell the same sink.
+#[derive(Debug, Clone)]
+struct Tell(mpsc::Sender<What>);
+
+impl Tell {
+    async fn tell(&self, what: What) {
+        // The stage listens for as long as it lasts.
+        let _ = self.0.send(what).await;
+    }
+
+    async fn moment(&self, at: Offset, step: RolloutStep) {
+        self.tell(What::Rollout(RolloutMoment { at, step })).await;
+    }
+}
+
+/// As [`stage`], for work that tells what happens meanwhile.
+async fn telling_stage<T, E: StageError>(
+    name: &str,
+    sink: Sink<'_>,
+    work: impl AsyncFnOnce(Tell) -> Result<(T, Vec<String>), E>,
+) -> Result<T, E> {
+    sink(What::StageStarted { stage: name.to_owned() });
+    let (told, mut telling) = mpsc::channel(TOLD_MAX);
+    let ended = {
+        let mut work = pin!(work(Tell(told)));
+        loop {
+            tokio::select! {
+                biased;
+                Some(what) = telling.recv() => sink(what),
+                ended = &mut work => break ended,
+            }
+        }
+    };
+    while let Ok(what) = telling.try_recv() {
+        sink(what);
+    }
+    finished(name, sink, ended)
 }
 
 /// Bytes as people read them.

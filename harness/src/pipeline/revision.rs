@@ -15,6 +15,8 @@ use crate::cluster::{Cluster, pods};
 use crate::heal::receipts::FIELD_MANAGER;
 use crate::scenario::plan::{WorkloadKind, WorkloadRef};
 
+pub(super) mod mark;
+
 const REVISION: &str = "deployment.kubernetes.io/revision";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 const REVISION_HASH: &str = "controller-revision-hash";
@@ -30,6 +32,8 @@ pub(super) struct History {
     pub(super) current: Option<i64>,
     /// All revisions that are kept, oldest first.
     pub(super) revisions: Vec<Revision>,
+    /// Whether its last rollout is over: every pod is of the current revision and available.
+    pub(super) settled: bool,
 }
 
 /// One kept revision.
@@ -41,6 +45,10 @@ pub(super) struct Revision {
     pub(super) name: String,
     /// Its pod template.
     pub(super) template: Value,
+    /// How many of its pods are ready.
+    pub(super) ready: i32,
+    /// Why a release of it was rolled back, where one was.
+    pub(super) rolled_back: Option<String>,
 }
 
 /// No revision to return to.
@@ -57,22 +65,62 @@ pub(super) enum NoRevision {
     /// There is only one.
     #[error("it has no previous revision")]
     NoPrevious,
+    /// There are others, but each was rolled back.
+    #[error(
+        "each of its previous revisions was rolled back ({0}); one is returned to when it is asked for by its number"
+    )]
+    AllRolledBack(String),
 }
 
 impl History {
-    /// The revision to return to: the one asked for, or the newest before the current one.
+    /// The revision to return to as kubectl chooses it: the one asked for, or the newest before
+    /// the current one.
     pub(super) fn choose(&self, wanted: Option<i64>) -> Result<&Revision, NoRevision> {
-        let newest_first = || self.revisions.iter().rev();
         match wanted {
-            Some(wanted) => newest_first().find(|revision| revision.number == wanted).ok_or_else(|| {
+            Some(wanted) => self.revision(wanted).ok_or_else(|| {
                 let kept: Vec<_> = self.revisions.iter().map(|revision| revision.number.to_string()).collect();
                 NoRevision::NotKept { wanted, kept: if kept.is_empty() { "none".into() } else { kept.join(", ") } }
             }),
-            None => {
-                let before = |revision: &&Revision| Some(revision.number) < self.current;
-                newest_first().find(before).ok_or(NoRevision::NoPrevious)
-            }
+            None => self.previous().next().ok_or(NoRevision::NoPrevious),
         }
+    }
+
+    /// As [`Self::choose`], but a revision that was rolled back is only returned to when asked
+    /// for: right after a roll-back it is the newest before the current one.
+    pub(super) fn choose_good(&self, wanted: Option<i64>) -> Result<&Revision, NoRevision> {
+        let chosen = self.choose(wanted)?;
+        if wanted.is_some() || chosen.rolled_back.is_none() {
+            return Ok(chosen);
+        }
+        self.previous().find(|revision| revision.rolled_back.is_none()).ok_or_else(|| {
+            let all: Vec<_> = self.previous().map(|revision| revision.number.to_string()).collect();
+            NoRevision::AllRolledBack(all.join(", "))
+        })
+    }
+
+    /// The revision that serves: the current one where its rollout is over, else the one with
+    /// the most ready pods. Where none is ready, the current one.
+    pub(super) fn serving(&self) -> Option<&Revision> {
+        let current = self.current.and_then(|number| self.revision(number));
+        if self.settled {
+            return current;
+        }
+        let serving = self.revisions.iter().filter(|revision| revision.ready > 0);
+        serving.max_by_key(|revision| revision.ready).or(current)
+    }
+
+    /// The current revision.
+    pub(super) fn newest(&self) -> Option<&Revision> {
+        self.current.and_then(|number| self.revision(number))
+    }
+
+    fn revision(&self, number: i64) -> Option<&Revision> {
+        self.revisions.iter().rev().find(|revision| revision.number == number)
+    }
+
+    /// Newest first.
+    fn previous(&self) -> impl Iterator<Item = &Revision> {
+        self.revisions.iter().rev().filter(|revision| Some(revision.number) < self.current)
     }
 }
 
@@ -95,7 +143,9 @@ async fn deployment_history(cluster: &Cluster, workload: &WorkloadRef) -> Result
     let of_set = |set: &ReplicaSet| {
         let template = serde_json::to_value(set.spec.as_ref()?.template.as_ref()?).ok()?;
         let number = set.annotations().get(REVISION)?.parse().ok()?;
-        Some(Revision { number, name: set.name_any(), template: without_hash(template) })
+        let ready = set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+        let rolled_back = mark::read(set);
+        Some(Revision { number, name: set.name_any(), template: without_hash(template), ready, rolled_back })
     };
     let owned = sets.items.iter().filter(|set| is_owned(set.owner_references(), object.uid().as_deref()));
     let template = object.spec.as_ref().map(|spec| serde_json::to_value(&spec.template).unwrap_or_default());
@@ -103,7 +153,17 @@ async fn deployment_history(cluster: &Cluster, workload: &WorkloadRef) -> Result
         template: template.unwrap_or_default(),
         current: object.annotations().get(REVISION).and_then(|number| number.parse().ok()),
         revisions: sorted(owned.filter_map(of_set).collect()),
+        settled: is_settled(&object),
     }))
+}
+
+fn is_settled(object: &Deployment) -> bool {
+    let wanted = object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    object.status.as_ref().is_some_and(|status| {
+        let counts = [status.replicas, status.updated_replicas, status.available_replicas];
+        status.observed_generation >= object.metadata.generation
+            && counts.iter().all(|count| count.unwrap_or(0) == wanted)
+    })
 }
 
 async fn stateful_set_history(cluster: &Cluster, workload: &WorkloadRef) -> Result<Option<History>, ApiError> {
@@ -114,19 +174,29 @@ async fn stateful_set_history(cluster: &Cluster, workload: &WorkloadRef) -> Resu
     let kept: Api<ControllerRevision> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let everything = ListParams::default();
     let kept = ask(&format!("list the revisions of {workload}"), || kept.list(&everything)).await?;
+    let status = object.status.clone().unwrap_or_default();
+    // The one before, until every pod is of the newest.
+    let (serving, ready) = (status.current_revision.clone(), status.ready_replicas.unwrap_or(0));
     let of_kept = |kept: &ControllerRevision| {
         let template = kept.data.as_ref()?.0.pointer("/spec/template")?.clone();
-        Some(Revision { number: kept.revision, name: kept.name_any(), template: without_directive(template) })
+        let (name, template) = (kept.name_any(), without_directive(template));
+        let ready = if serving.as_ref() == Some(&name) { ready } else { 0 };
+        Some(Revision { number: kept.revision, name, template, ready, rolled_back: mark::read(kept) })
     };
     let owned = kept.items.iter().filter(|kept| is_owned(kept.owner_references(), object.uid().as_deref()));
     let revisions: Vec<Revision> = sorted(owned.filter_map(of_kept).collect());
-    let newest = object.status.as_ref().and_then(|status| status.update_revision.clone());
+    let wanted = object.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let settled = status.observed_generation >= object.metadata.generation
+        && status.current_revision == status.update_revision
+        && ready == wanted;
+    let newest = status.update_revision;
     let current = revisions.iter().find(|revision| Some(&revision.name) == newest.as_ref());
     let template = object.spec.as_ref().map(|spec| serde_json::to_value(&spec.template).unwrap_or_default());
     Ok(Some(History {
         template: without_directive(template.unwrap_or_default()),
         current: current.map(|revision| revision.number),
         revisions,
+        settled,
     }))
 }
 
@@ -238,20 +308,23 @@ fn sorted(mut revisions: Vec<Revision>) -> Vec<Revision> {
 mod tests {
     use super::*;
 
+    fn revision(number: i64) -> Revision {
+        Revision { number, name: format!("r{number}"), template: Value::Null, ready: 0, rolled_back: None }
+    }
+
     fn history(current: Option<i64>, numbers: &[i64]) -> History {
-        let revisions = numbers
-            .iter()
-            .map(|&number| Revision { number, name: format!("r{number}"), template: Value::Null })
-            .collect();
-        History { template: Value::Null, current, revisions }
+        let revisions = numbers.iter().copied().map(revision).collect();
+        History { template: Value::Null, current, revisions, settled: true }
     }
 
     #[test]
     fn the_revision_asked_for_or_the_one_before() {
         let check = |current, numbers: &[i64], wanted, expect: Result<i64, &str>| {
             let history = history(current, numbers);
-            let chosen = history.choose(wanted).map(|revision| revision.number).map_err(|error| error.to_string());
-            assert_eq!(chosen, expect.map_err(str::to_owned), "{current:?} {numbers:?} {wanted:?}");
+            for chosen in [history.choose(wanted), history.choose_good(wanted)] {
+                let chosen = chosen.map(|revision| revision.number).map_err(|error| error.to_string());
+                assert_eq!(chosen, expect.map_err(str::to_owned), "{current:?} {numbers:?} {wanted:?}");
+            }
         };
         check(Some(4), &[1, 3, 4], None, Ok(3));
         check(Some(4), &[1, 3, 4], Some(1), Ok(1));
@@ -260,6 +333,41 @@ mod tests {
         check(Some(1), &[1], None, Err("it has no previous revision"));
         check(None, &[], None, Err("it has no previous revision"));
         check(None, &[], Some(2), Err("revision 2 is not in its history, which has none"));
+    }
+
+    #[test]
+    fn what_was_rolled_back_is_returned_to_only_when_asked_for() {
+        let check = |rolled_back: &[i64], wanted, expect: Result<i64, &str>| {
+            let mut history = history(Some(4), &[1, 2, 3, 4]);
+            for revision in history.revisions.iter_mut().filter(|one| rolled_back.contains(&one.number)) {
+                revision.rolled_back = Some("crash loop".to_owned());
+            }
+            let chosen = history.choose_good(wanted).map(|revision| revision.number).map_err(|error| error.to_string());
+            assert_eq!(chosen, expect.map_err(str::to_owned), "{rolled_back:?} {wanted:?}");
+            assert_eq!(history.choose(None).map(|revision| revision.number), Ok(3), "kubectl knows no marks");
+        };
+        const ALL: &str = "each of its previous revisions was rolled back (3, 2, 1); one is returned to when it is asked \
+                           for by its number";
+        check(&[], None, Ok(3));
+        check(&[3], None, Ok(2));
+        check(&[3], Some(3), Ok(3));
+        check(&[2, 4], None, Ok(3));
+        check(&[1, 2, 3], None, Err(ALL));
+    }
+
+    #[test]
+    fn what_serves_is_what_a_bad_release_returns_to() {
+        let check = |settled, ready: [i32; 3], expect: i64| {
+            let mut history = history(Some(3), &[1, 2, 3]);
+            history.settled = settled;
+            history.revisions.iter_mut().zip(ready).for_each(|(revision, ready)| revision.ready = ready);
+            assert_eq!(history.serving().map(|revision| revision.number), Some(expect), "{settled} {ready:?}");
+        };
+        check(true, [0, 0, 3], 3);
+        check(false, [0, 3, 0], 2);
+        check(false, [0, 2, 1], 2);
+        check(false, [3, 0, 0], 1);
+        check(false, [0, 0, 0], 3);
     }
 
     #[test]

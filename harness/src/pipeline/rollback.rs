@@ -5,18 +5,21 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::api::{ApiError, ask};
 use super::manifests::{self, ManifestError};
-use super::revision::{self, NoRevision};
+use super::revision::{self, NoRevision, Revision};
 use super::rollout::{self, Baseline};
-use super::{Sink, StageError, permit, stage};
+use super::traffic::Traffic;
+use super::{Sink, StageError, Tell, permit, smoke, telling_stage};
+use crate::clock::RunClock;
 use crate::cluster::Cluster;
 use crate::cluster::permission::Refused;
-use crate::config::{Config, RolloutConfig};
+use crate::config::Config;
 use crate::duration;
-use crate::event::StageResult;
+use crate::event::{RolloutStep, StageResult};
 use crate::scenario::plan::WorkloadRef;
 use crate::system::SystemError;
 
@@ -70,10 +73,12 @@ impl StageError for RollbackError {
 }
 
 /// Returns every workload of the release to the given revision, or to its previous one, and
-/// waits until that is rolled out. Returns one line a workload.
+/// waits until that is rolled out and answers every smoke check. Traffic runs meanwhile, and
+/// what it loses is told. Returns one line a workload.
 ///
 /// A workload belongs to the release if `gate.toml` builds an image of it that carries the
-/// system's version. Configuration and Services stay as they are.
+/// system's version. Configuration and Services stay as they are. A revision that was rolled
+/// back is returned to only when it is asked for by its number.
 ///
 /// # Errors
 /// [`RollbackError`]. Nothing is changed unless every workload has its revision.
@@ -81,16 +86,27 @@ pub async fn rollback(
     config: &Config,
     cluster: &Cluster,
     to_revision: Option<i64>,
+    clock: RunClock,
     cancel: &CancellationToken,
     sink: Sink<'_>,
 ) -> Result<Vec<String>, RollbackError> {
-    let work = async {
+    let work = async |tell: Tell| {
+        let stopped = || RollbackError::Cancelled;
         let choosing = choose(config, cluster, to_revision);
-        let plan = cancel.run_until_cancelled(choosing).await.ok_or(RollbackError::Cancelled)??;
-        let facts = restore(cluster, &plan, &config.rollout, cancel).await?;
+        let chosen = cancel.run_until_cancelled(choosing).await.ok_or_else(stopped)??;
+        let starting =
+            async { if chosen.rolls_out { Traffic::start(config, cluster, clock, &tell).await } else { None } };
+        let traffic = cancel.run_until_cancelled(starting).await.ok_or_else(stopped)?;
+        tell.moment(clock.now(), RolloutStep::Writing).await;
+        let restored = Restoring { config, cluster, clock, tell: &tell, cancel }.carry_out(&chosen.plan).await;
+        if let Some(traffic) = traffic {
+            // Stopped before its end it is told as broken off.
+            cancel.run_until_cancelled(traffic.end()).await;
+        }
+        let facts = [chosen.passed_over, restored?].concat();
         Ok((facts.clone(), facts))
     };
-    stage("rollback", sink, work).await
+    telling_stage("rollback", sink, work).await
 }
 
 /// Returns one workload to the given revision, or to its previous one, as
@@ -114,49 +130,113 @@ pub(crate) async fn undo(
 }
 
 /// A workload and the revision that it returns to.
-type Return = (WorkloadRef, revision::Revision);
+pub(super) struct Return {
+    pub(super) workload: WorkloadRef,
+    pub(super) to: Revision,
+    /// The revision that is left, where its controller has made one.
+    pub(super) left: Option<String>,
+}
 
-async fn choose(config: &Config, cluster: &Cluster, to_revision: Option<i64>) -> Result<Vec<Return>, RollbackError> {
+/// What a roll-back will do.
+struct Chosen {
+    plan: Vec<Return>,
+    /// One line for each revision that is passed over because it was rolled back.
+    passed_over: Vec<String>,
+    /// Whether anything will change, or is still changing.
+    rolls_out: bool,
+}
+
+async fn choose(config: &Config, cluster: &Cluster, to_revision: Option<i64>) -> Result<Chosen, RollbackError> {
     permit(config, cluster).await?;
     let workloads = released(config)?;
     if workloads.is_empty() {
         return Err(RollbackError::NothingToRollBack);
     }
-    let mut plan = Vec::new();
+    let mut chosen = Chosen { plan: Vec::new(), passed_over: Vec::new(), rolls_out: false };
     for workload in workloads {
         let history = revision::history(cluster, &workload).await?;
         let history = history.ok_or_else(|| RollbackError::Absent { workload: workload.clone() })?;
-        let chosen = history.choose(to_revision).map_err(|error: NoRevision| RollbackError::NoRevision {
-            workload: workload.clone(),
-            reason: error.to_string(),
-        })?;
-        plan.push((workload, chosen.clone()));
+        let no_revision =
+            |error: NoRevision| RollbackError::NoRevision { workload: workload.clone(), reason: error.to_string() };
+        let to = history.choose_good(to_revision).map_err(no_revision)?.clone();
+        let newest = history.choose(to_revision).map_err(no_revision)?;
+        if let Some(why) = newest.rolled_back.as_ref().filter(|_| newest.number != to.number) {
+            chosen.passed_over.push(format!("{workload}: revision {} was rolled back: {why}", newest.number));
+        }
+        chosen.rolls_out |= !history.settled || history.template != to.template;
+        chosen.plan.push(Return { workload, to, left: None });
     }
-    Ok(plan)
+    Ok(chosen)
 }
 
-/// Restores these revisions, and verifies that they are rolled out. Only the verification
-/// can be cancelled: half a release back is worse than either.
-pub(super) async fn restore(
-    cluster: &Cluster,
-    plan: &[Return],
-    limits: &RolloutConfig,
-    cancel: &CancellationToken,
-) -> Result<Vec<String>, RollbackError> {
-    let before = baseline(cluster).await?;
-    for (workload, target) in plan {
-        revision::restore(cluster, workload, target).await?;
-        revision::release_stuck_pods(cluster, workload, target).await?;
+/// The way back to earlier revisions.
+pub(super) struct Restoring<'a> {
+    pub(super) config: &'a Config,
+    pub(super) cluster: &'a Cluster,
+    pub(super) clock: RunClock,
+    pub(super) tell: &'a Tell,
+    pub(super) cancel: &'a CancellationToken,
+}
+
+impl Restoring<'_> {
+    /// Restores these revisions, verifies that they are rolled out, and asks what runs again
+    /// every smoke check. Only the verification can be cancelled: half a release back is worse
+    /// than either.
+    pub(super) async fn carry_out(&self, plan: &[Return]) -> Result<Vec<String>, RollbackError> {
+        let cluster = self.cluster;
+        let before = baseline(cluster).await?;
+        self.tell.moment(self.clock.now(), RolloutStep::Returning).await;
+        for Return { workload, to, .. } in plan {
+            revision::restore(cluster, workload, to).await?;
+            revision::release_stuck_pods(cluster, workload, to).await?;
+        }
+        let verifying = self.verify(plan, before);
+        self.cancel.run_until_cancelled(verifying).await.ok_or(RollbackError::Cancelled)?
     }
-    let workloads: Vec<WorkloadRef> = plan.iter().map(|(workload, _)| workload.clone()).collect();
-    let following = rollout::follow(cluster, &workloads, &before, limits);
-    let followed = cancel.run_until_cancelled(following).await.ok_or(RollbackError::Cancelled)?;
-    let finished = followed.map_err(|error| RollbackError::NotRestored { reason: error.to_string() })?;
-    let line = |(workload, target): &Return| {
-        let took = finished.get(workload).copied().unwrap_or_default();
-        format!("{workload} is back at what was revision {}, after {}", target.number, seconds(took))
-    };
-    Ok(plan.iter().map(line).collect())
+
+    async fn verify(&self, plan: &[Return], before: Baseline) -> Result<Vec<String>, RollbackError> {
+        let workloads: Vec<WorkloadRef> = plan.iter().map(|one| one.workload.clone()).collect();
+        let followed = rollout::follow(self.cluster, &workloads, &before, &self.config.rollout).await;
+        let finished = followed.map_err(|error| RollbackError::NotRestored { reason: error.to_string() })?;
+        self.tell.moment(self.clock.now(), RolloutStep::Settled).await;
+        let line = |one: &Return| {
+            let took = finished.get(&one.workload).copied().unwrap_or_default();
+            format!("{} is back at what was revision {}, after {}", one.workload, one.to.number, seconds(took))
+        };
+        let mut facts: Vec<String> = plan.iter().map(line).collect();
+        let version = plan.iter().find_map(|one| version_of(self.config, &one.to.template));
+        facts.push(self.prove(version.as_deref()).await?);
+        Ok(facts)
+    }
+
+    /// Asks what runs again every smoke check.
+    async fn prove(&self, version: Option<&str>) -> Result<String, RollbackError> {
+        let Some(version) = version else {
+            return Ok("not smoke-tested: what runs again is no image that gate.toml builds".to_owned());
+        };
+        if self.config.smoke.is_empty() {
+            return Ok(format!("{version} runs again; gate.toml has no smoke check to ask it"));
+        }
+        let unproven =
+            |reason: String| RollbackError::NotRestored { reason: format!("{version} runs again, but {reason}") };
+        let asked = smoke::ask_all(self.config, self.cluster, version, false).await;
+        let results = asked.and_then(smoke::passed).map_err(|error| unproven(error.to_string()))?;
+        self.tell.moment(self.clock.now(), RolloutStep::Restored).await;
+        Ok(format!("{version} runs again and passed {} smoke checks", results.len()))
+    }
+}
+
+/// The version of the release that a pod template runs: what stands in the tag of an image that
+/// carries the system's version, before the digits of its digest.
+fn version_of(config: &Config, template: &Value) -> Option<String> {
+    let containers = template.pointer("/spec/containers")?.as_array()?;
+    containers.iter().filter_map(|container| container["image"].as_str()).find_map(|image| {
+        let (repository, tag) = image.split('@').next()?.rsplit_once(':')?;
+        let name = repository.rsplit('/').next()?;
+        let built = config.images.get(repository).or_else(|| config.images.get(name))?;
+        let (version, _digits) = tag.rsplit_once('-')?;
+        built.version.is_none().then(|| version.to_owned())
+    })
 }
 
 /// Restart counts before anything is changed.

@@ -97,16 +97,23 @@ pub async fn smoke(
     let work = async {
         let work = ask_all(config, cluster, version, quick);
         let results = cancel.run_until_cancelled(work).await.ok_or(SmokeError::Cancelled)??;
-        if failed(&results).next().is_some() {
-            return Err(SmokeError::Failed { results });
-        }
+        let results = passed(results)?;
         let facts = lines(&results);
         Ok((results, facts))
     };
     stage("smoke", sink, work).await
 }
 
-async fn ask_all(
+/// The results, where all passed.
+pub(super) fn passed(results: Vec<SmokeResult>) -> Result<Vec<SmokeResult>, SmokeError> {
+    if failed(&results).next().is_some() {
+        return Err(SmokeError::Failed { results });
+    }
+    Ok(results)
+}
+
+/// Asks every smoke check, or the quick ones, one after the other.
+pub(super) async fn ask_all(
     config: &Config,
     cluster: &Cluster,
     version: &str,

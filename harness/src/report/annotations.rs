@@ -14,6 +14,11 @@ pub fn annotations(report: &Report) -> String {
         let title = format!("gameday: {}", stage.stage);
         format!("::error title={}::{}\n", property(&title), data(&words::one_line(&words::stage_result(stage))))
     });
+    let rollouts = report.judged_rollouts().filter(|(_, verdict)| verdict.verdict != Judged::Pass);
+    let rollouts = rollouts.map(|(rollout, verdict)| {
+        let title = format!("gameday: {} {}", rollout.id, words::judged(verdict.verdict));
+        format!("::error title={}::{}\n", property(&title), data(&words::one_line(&words::rollout_because(rollout))))
+    });
     let scenarios = report.worst_first().into_iter().filter(|scenario| scenario.verdict.verdict != Judged::Pass);
     let scenarios = scenarios.map(|scenario| {
         let title = format!("gameday: {} {}", scenario.id, words::judged(scenario.verdict.verdict));
@@ -21,7 +26,7 @@ pub fn annotations(report: &Report) -> String {
         let says = format!("{}: {}", scenario.title, words::because(scenario));
         format!("::error {place},title={}::{}\n", property(&title), data(&words::one_line(&says)))
     });
-    let mut lines: Vec<String> = stages.chain(scenarios).collect();
+    let mut lines: Vec<String> = stages.chain(rollouts).chain(scenarios).collect();
     if lines.len() > SHOWN_MAX {
         let more = lines.len() - (SHOWN_MAX - 1);
         lines.truncate(SHOWN_MAX - 1);

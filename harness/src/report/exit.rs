@@ -16,10 +16,15 @@ impl Report {
             // The record stops in the middle: what is missing counts as asked for. So does what
             // was skipped where nothing else was rehearsed: a run is not green for doing nothing.
             selected: self.stages.len()
+                + self.judged_rollouts().count()
                 + self.scenarios.len()
                 + usize::from(!is_over)
                 + if self.scenarios.is_empty() { self.skipped.len() } else { 0 },
-            verdicts: self.scenarios.iter().map(|scenario| judged(&scenario.verdict)).collect(),
+            verdicts: self
+                .judged_rollouts()
+                .map(|(_, verdict)| judged(verdict))
+                .chain(self.scenarios.iter().map(|scenario| judged(&scenario.verdict)))
+                .collect(),
             stages: self.stages.iter().filter_map(of_stage).collect(),
             is_unclean: self.is_unclean(),
             is_environment: self.stages.iter().any(is_environment),
@@ -57,7 +62,7 @@ fn judged(verdict: &ScenarioVerdict) -> Verdict {
 fn of_stage(stage: &StageReport) -> Option<StageResult> {
     match &stage.result {
         // Nothing was put back: the cluster stands where a failed roll-back leaves it.
-        Some(StageResult::Failed { error }) if matches!(stage.stage.as_str(), "deploy" | "rollback") => {
+        Some(StageResult::Failed { error }) if is_rollout(stage) => {
             Some(StageResult::RollbackFailed { error: error.clone() })
         }
         result => result.clone(),
@@ -68,5 +73,11 @@ fn of_stage(stage: &StageReport) -> Option<StageResult> {
 /// the cluster.
 fn is_environment(stage: &StageReport) -> bool {
     matches!(stage.result, Some(StageResult::Failed { .. }))
-        && !matches!(stage.stage.as_str(), "deploy" | "rollback" | "smoke" | "soak")
+        && !is_rollout(stage)
+        && !matches!(stage.stage.as_str(), "smoke" | "soak")
+}
+
+/// A stage that changes what runs.
+fn is_rollout(stage: &StageReport) -> bool {
+    matches!(stage.stage.as_str(), "deploy" | "rollback" | "deploy again")
 }

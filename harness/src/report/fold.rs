@@ -1,13 +1,15 @@
 //! The fold of a run's events into its report.
 
 use crate::event::{ClusterFacts, ClusterKind, Ended, Event, Offset, RunFacts, StageResult, Subject, What};
+use crate::outcome::rollout::RolloutOutcome;
 use crate::outcome::{CheckTally, FirstBad, LoadTotals, Outcome, Recovery, Slip, StepResult};
 use crate::scenario::plan::{BudgetFrom, CheckName, Plan, ScenarioId};
 use crate::verdict::{Exit, Verdict, judge};
 
 use super::{
-    BaselineReport, Interval, Judged, LoadReport, LoadSums, Millis, ProofReport, Report, RunVerdict, SamplingReport,
-    ScenarioReport, ScenarioVerdict, SkippedReport, SlipReport, StageReport, StepReport, SymptomReport, words,
+    BaselineReport, Interval, Judged, LoadReport, LoadSums, Millis, ProofReport, Report, RolloutReport, RunVerdict,
+    SamplingReport, ScenarioReport, ScenarioVerdict, SkippedReport, SlipReport, StageReport, StepReport, SymptomReport,
+    words,
 };
 
 impl Report {
@@ -44,6 +46,8 @@ struct Stage {
     from: Offset,
     end: Option<(Offset, StageResult)>,
     facts: Vec<String>,
+    /// Its rollout, where it has one.
+    rollout: RolloutOutcome,
 }
 
 #[derive(Debug)]
@@ -81,6 +85,13 @@ impl Fold {
             What::HealFailed { error } if event.scenario.is_none() => self.heal_failed = Some(error.clone()),
             What::Healed { .. } if event.scenario.is_none() => self.heal_failed = None,
             What::RunEnded { clean } => self.clean = Some(*clean),
+            What::Rollout(moment) => self.of_rollout(|rollout| rollout.moment(moment)),
+            What::PodSeen(pod) if event.scenario.is_none() => {
+                self.of_rollout(|rollout| rollout.pod_seen(event.at, pod));
+            }
+            What::PodGone { name, uid } if event.scenario.is_none() => {
+                self.of_rollout(|rollout| rollout.pod_gone(event.at, name, uid));
+            }
             // These are of a scenario.
             What::PhaseEntered(_)
             | What::Evidence { .. }
@@ -133,6 +144,13 @@ impl Fold {
         self.scenarios.iter_mut().rev().find(|scenario| scenario.id() == id)
     }
 
+    /// What belongs to the rollout of the stage that is under way.
+    fn of_rollout(&mut self, apply: impl FnOnce(&mut RolloutOutcome)) {
+        if let Some(stage) = self.stages.last_mut().filter(|stage| stage.end.is_none()) {
+            apply(&mut stage.rollout);
+        }
+    }
+
     fn stage_finished(&mut self, at: Offset, name: &str, result: &StageResult, facts: &[String]) {
         let open = self.stages.iter().rposition(|stage| stage.name == name && stage.end.is_none());
         let place = open.unwrap_or_else(|| {
@@ -155,6 +173,7 @@ impl Fold {
             run: self.run.clone(),
             cluster: self.cluster.clone(),
             took_ms: since_start(now),
+            rollouts: self.stages.iter().filter_map(Stage::rollout).collect(),
             stages: self.stages.iter().map(|stage| stage.report(now)).collect(),
             scenarios: self.scenarios.iter().map(Scenario::report).collect(),
             skipped: self.skipped.clone(),
@@ -171,7 +190,13 @@ impl Fold {
 
 impl Stage {
     fn started(name: &str, at: Offset) -> Self {
-        Self { name: name.to_owned(), from: at, end: None, facts: Vec::new() }
+        Self { name: name.to_owned(), from: at, end: None, facts: Vec::new(), rollout: RolloutOutcome::default() }
+    }
+
+    /// Its rollout, where something was rolled out.
+    fn rollout(&self) -> Option<RolloutReport> {
+        let began = self.rollout.is_judged() || self.rollout.writing.is_some();
+        began.then(|| RolloutReport::of(&self.name, &self.rollout))
     }
 
     fn report(&self, now: Offset) -> StageReport {
@@ -300,7 +325,7 @@ fn skipped(plan: &Plan, why: &str) -> SkippedReport {
     }
 }
 
-fn since_start(at: Offset) -> Millis {
+pub(super) fn since_start(at: Offset) -> Millis {
     Millis::floor(at.since(Offset::ZERO))
 }
 
@@ -314,8 +339,11 @@ fn place(cluster: Option<&ClusterFacts>) -> String {
     }
 }
 
-/// The command with the seed that was drawn, where none was given.
+/// The command with the seed that was drawn, where it takes one and none was given.
 fn reproduce(facts: &RunFacts) -> String {
+    if matches!(facts.command.split_whitespace().nth(2), Some("deploy" | "rollback")) {
+        return facts.command.clone();
+    }
     if facts.command.split_whitespace().any(|word| word == "--seed" || word.starts_with("--seed=")) {
         facts.command.clone()
     } else {
@@ -323,7 +351,7 @@ fn reproduce(facts: &RunFacts) -> String {
     }
 }
 
-fn verdict(verdict: &Verdict) -> ScenarioVerdict {
+pub(super) fn verdict(verdict: &Verdict) -> ScenarioVerdict {
     match verdict {
         Verdict::Pass => ScenarioVerdict { verdict: Judged::Pass, why: None },
         Verdict::Inconclusive { why } => ScenarioVerdict { verdict: Judged::Inconclusive, why: Some(why.clone()) },

@@ -2,15 +2,17 @@
 
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
-use super::{Judged, Report, ScenarioReport, SkippedReport, StageReport, words};
+use super::{Judged, Report, RolloutReport, ScenarioReport, ScenarioVerdict, SkippedReport, StageReport, words};
 use crate::event::StageResult;
 
-/// The report as JUnit XML: one test case a stage, one a scenario, and one for the end of the
+/// The report as JUnit XML: one test case a stage, one a judged rollout, one a scenario, and one for the end of the
 /// run. A broken promise is a failure, an inconclusive one an error.
 #[must_use]
 pub fn junit(report: &Report) -> String {
     let mut stages = TestSuite::new("gameday.release");
     stages.add_test_cases(report.stages.iter().map(stage));
+    let mut rollouts = TestSuite::new("gameday.rollouts");
+    rollouts.add_test_cases(report.judged_rollouts().map(|(rollout, verdict)| self::rollout(rollout, verdict)));
     let mut scenarios = TestSuite::new("gameday.scenarios");
     scenarios.add_test_cases(report.scenarios.iter().map(|scenario| self::scenario(report, scenario)));
     scenarios.add_test_cases(report.skipped.iter().map(skipped));
@@ -19,7 +21,7 @@ pub fn junit(report: &Report) -> String {
 
     let mut junit = quick_junit::Report::new("gameday");
     junit.set_time(report.took_ms.duration());
-    for mut suite in [stages, scenarios, end] {
+    for mut suite in [stages, rollouts, scenarios, end] {
         if !suite.test_cases.is_empty() {
             let time = suite.test_cases.iter().filter_map(|case| case.time).sum();
             suite.set_time(time);
@@ -61,13 +63,29 @@ fn stage(stage: &StageReport) -> TestCase {
     case
 }
 
+fn rollout(rollout: &RolloutReport, verdict: &ScenarioVerdict) -> TestCase {
+    let mut case = TestCase::new(rollout.id.as_str(), judged(verdict, &words::rollout_because(rollout)));
+    case.set_classname("gameday.rollouts");
+    if let (Some(from), Some(until)) = (rollout.started_ms, rollout.ended_ms) {
+        case.set_time(until.duration().saturating_sub(from.duration()));
+    }
+    let lines = words::rollout_details(rollout).into_iter();
+    let lines: Vec<String> = lines.map(|(label, says)| format!("{label}: {}", words::one_line(&says))).collect();
+    case.set_system_out(lines.join("\n"));
+    case
+}
+
+fn judged(verdict: &ScenarioVerdict, says: &str) -> TestCaseStatus {
+    match verdict.verdict {
+        Judged::Pass => TestCaseStatus::success(),
+        Judged::Inconclusive => not(NonSuccessKind::Error, "inconclusive", says),
+        Judged::Fail => not(NonSuccessKind::Failure, "fail", says),
+    }
+}
+
 fn scenario(report: &Report, scenario: &ScenarioReport) -> TestCase {
     let says = words::because(scenario);
-    let status = match scenario.verdict.verdict {
-        Judged::Pass => TestCaseStatus::success(),
-        Judged::Inconclusive => not(NonSuccessKind::Error, "inconclusive", &says),
-        Judged::Fail => not(NonSuccessKind::Failure, "fail", &says),
-    };
+    let status = judged(&scenario.verdict, &says);
     let mut case = TestCase::new(scenario.id.0.as_str(), status);
     case.set_classname("gameday.scenarios");
     case.set_time(scenario.phases_ms.values().map(|took| took.duration()).sum());

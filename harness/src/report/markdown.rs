@@ -1,6 +1,6 @@
 //! The report as Markdown, for a step summary: GitHub takes 1 MiB and drops what is larger.
 
-use super::{Judged, Report, ScenarioReport, words};
+use super::{Judged, Report, RolloutReport, ScenarioReport, words};
 use crate::event::StageResult;
 
 /// Where whole sections are left out; the last one may go beyond by its own, bounded size.
@@ -20,7 +20,9 @@ pub fn markdown(report: &Report) -> String {
     }
     let mut left_out = 0;
     let sections = [scenarios(report), skipped(report), stages(report)].into_iter();
-    let sections = sections.chain(report.worst_first().into_iter().map(details)).chain([facts(report)]);
+    let sections =
+        sections.chain(report.rollouts.iter().map(rollout)).chain(report.worst_first().into_iter().map(details));
+    let sections = sections.chain([facts(report)]);
     for section in sections {
         if text.len() + section.len() > BYTES_MAX {
             left_out += 1;
@@ -55,12 +57,17 @@ fn sign_of(judged: Judged) -> &'static str {
 }
 
 fn scenarios(report: &Report) -> String {
-    if report.scenarios.is_empty() {
+    if report.scenarios.is_empty() && report.judged_rollouts().next().is_none() {
         return String::new();
     }
     let mut text = "| verdict | scenario | promise | source | budget | measured | detected after |\n\
                     |---|---|---|---|---|---|---|\n"
         .to_owned();
+    for (rollout, verdict) in report.judged_rollouts() {
+        let [promise, source, budget, measured, detected] = words::rollout_cells(rollout);
+        let cells = [prose(&rollout.id), promise, source, budget, measured, detected];
+        text.push_str(&format!("| {} | {} |\n", sign_of(verdict.verdict), cells.join(" | ")));
+    }
     for scenario in report.worst_first().into_iter().take(LINES_MAX) {
         let detection = scenario.detection_ms.map_or_else(|| "–".to_owned(), |detection| detection.to_string());
         let cells = [
@@ -108,11 +115,22 @@ fn stages(report: &Report) -> String {
     text
 }
 
+fn rollout(rollout: &RolloutReport) -> String {
+    let verdict = rollout.verdict.as_ref().map(|verdict| verdict.verdict);
+    let title = format!("{}: {}", rollout.id, words::rollout_title(rollout));
+    section(verdict, &title, &words::rollout_details(rollout))
+}
+
 fn details(scenario: &ScenarioReport) -> String {
-    let open = if scenario.verdict.verdict == Judged::Pass { "" } else { " open" };
-    let title = prose(&format!("{}: {}", scenario.id, scenario.title));
-    let mut text = format!("<details{open}><summary>{} {title}</summary>\n\n", sign_of(scenario.verdict.verdict));
-    let lines = words::details(scenario);
+    let title = format!("{}: {}", scenario.id, scenario.title);
+    section(Some(scenario.verdict.verdict), &title, &words::details(scenario))
+}
+
+/// What can be folded away; what did not pass stands open.
+fn section(verdict: Option<Judged>, title: &str, lines: &[(&'static str, String)]) -> String {
+    let open = if verdict.is_none_or(|verdict| verdict == Judged::Pass) { "" } else { " open" };
+    let sign = verdict.map_or("", sign_of);
+    let mut text = format!("<details{open}><summary>{}</summary>\n\n", format!("{sign} {}", prose(title)).trim_start());
     for (label, says) in lines.iter().take(LINES_MAX) {
         text.push_str(&format!("- {label}: {}\n", prose(says)));
     }

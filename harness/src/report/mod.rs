@@ -18,6 +18,7 @@ mod html;
 mod junit;
 mod markdown;
 mod millis;
+mod rollout;
 mod terminal;
 pub mod timeline;
 mod words;
@@ -28,6 +29,7 @@ pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use millis::Millis;
+pub use rollout::{BadReport, LostReport, PodMomentReport, RolloutReport, SecondReport, TrafficReport};
 pub use terminal::terminal;
 
 /// Everything a reader may want to know of one run; `report.json` is this, written out.
@@ -52,6 +54,9 @@ pub struct Report {
     pub took_ms: Millis,
     /// Stages of the pipeline, in order.
     pub stages: Vec<StageReport>,
+    /// Rollouts and roll-backs, in order.
+    #[serde(default)]
+    pub rollouts: Vec<RolloutReport>,
     /// Scenarios, in the order in which they ran.
     pub scenarios: Vec<ScenarioReport>,
     /// Scenarios that were chosen and not run, because their surroundings lack what they need.
@@ -333,6 +338,11 @@ pub struct LoadSums {
 }
 
 impl Report {
+    /// Rollouts that were judged, each with its verdict.
+    fn judged_rollouts(&self) -> impl Iterator<Item = (&RolloutReport, &ScenarioVerdict)> {
+        self.rollouts.iter().filter_map(|rollout| Some((rollout, rollout.verdict.as_ref()?)))
+    }
+
     /// Scenarios with the worst first; equals stay in the order in which they ran.
     fn worst_first(&self) -> Vec<&ScenarioReport> {
         let mut scenarios: Vec<_> = self.scenarios.iter().collect();

@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 
-use super::{Judged, Report, ScenarioReport, StageReport, words};
+use super::{Judged, Report, RolloutReport, ScenarioReport, StageReport, words};
 use crate::event::StageResult;
 
 /// Columns that the table is laid out for.
@@ -28,9 +28,13 @@ pub fn terminal(report: &Report) -> String {
         text.push('\n');
         report.stages.iter().for_each(|stage| stage_lines(&mut text, stage));
     }
-    if !report.scenarios.is_empty() {
+    let judged = report.judged_rollouts().count() + report.scenarios.len();
+    if judged > 0 {
         text.push('\n');
         text.push_str(&table(report));
+    }
+    if judged + report.rollouts.len() > 0 {
+        report.rollouts.iter().for_each(|rollout| rollout_lines(&mut text, rollout));
         report.worst_first().into_iter().for_each(|scenario| scenario_lines(&mut text, scenario));
     }
     for note in &report.notes {
@@ -81,6 +85,18 @@ fn table(report: &Report) -> String {
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header(["verdict", "promise", "source", "budget", "measured", "detected after", "how"]);
+    for (rollout, verdict) in report.judged_rollouts() {
+        let [promise, source, budget, measured, detected] = words::rollout_cells(rollout);
+        table.add_row([
+            words::judged(verdict.verdict).to_uppercase(),
+            format!("{}: {promise}", rollout.id),
+            source,
+            budget,
+            measured,
+            detected,
+            words::one_line(&report.rehearsed_or_measured),
+        ]);
+    }
     for scenario in report.worst_first() {
         let detection = scenario.detection_ms.map_or_else(|| "–".to_owned(), |detection| detection.to_string());
         table.add_row([
@@ -111,6 +127,16 @@ fn paint_verdict(line: &str) -> String {
     line.to_owned()
 }
 
+fn rollout_lines(text: &mut String, rollout: &RolloutReport) {
+    let word = rollout.verdict.as_ref().map(|verdict| verdict.verdict);
+    let word = word.map(|judged| format!("{} ", paint(style(judged), &words::judged(judged).to_uppercase())));
+    let title = paint(BOLD, &format!("{}: {}", rollout.id, words::rollout_title(rollout)));
+    text.push_str(&format!("\n{}{title}\n", word.unwrap_or_default()));
+    for (label, says) in words::rollout_details(rollout) {
+        text.push_str(&format!("  {label:<9} {}\n", words::shorten(&says, TEXT_MAX)));
+    }
+}
+
 fn scenario_lines(text: &mut String, scenario: &ScenarioReport) {
     let judged = scenario.verdict.verdict;
     let word = paint(style(judged), &words::judged(judged).to_uppercase());
@@ -127,6 +153,10 @@ fn tail(report: &Report) -> String {
     let word = paint(style(words::colour(exit)), &words::of_exit(exit).to_uppercase());
     let why = words::shorten(&report.verdict.why, TEXT_MAX);
     let mut text = format!("{word}: {why} ({}; exit code {})\n", report.rehearsed_or_measured, exit.code());
+    for (rollout, verdict) in report.judged_rollouts() {
+        let word = paint(style(verdict.verdict), words::judged(verdict.verdict));
+        text.push_str(&format!("  {word} {}\n", words::shorten(&words::rollout_summary(rollout), TEXT_MAX)));
+    }
     for scenario in report.worst_first() {
         let word = paint(style(scenario.verdict.verdict), words::judged(scenario.verdict.verdict));
         text.push_str(&format!("  {word} {}\n", words::shorten(&words::summary(scenario), TEXT_MAX)));

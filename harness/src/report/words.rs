@@ -11,6 +11,10 @@ use crate::fault::{Fault, SecretKey};
 use crate::scenario::plan::{BudgetFrom, Expect};
 use crate::verdict::Exit;
 
+mod rollout;
+
+pub(super) use rollout::{rollout_because, rollout_cells, rollout_details, rollout_summary, rollout_title};
+
 /// The word of one scenario's judgement.
 pub(super) fn judged(judged: Judged) -> &'static str {
     match judged {
@@ -55,22 +59,24 @@ pub(super) fn skipped(skipped: &SkippedReport) -> String {
 }
 
 fn judgement(report: &Report, exit: Exit) -> String {
-    let scenarios = report.scenarios.len();
+    let promises = report.judged_rollouts().count() + report.scenarios.len();
     match exit {
-        Exit::Pass if scenarios == 0 => format!("{} done", count(report.stages.len(), "stage", "stages")),
-        Exit::Pass if scenarios == 1 => "the promise was kept".to_owned(),
-        Exit::Pass => format!("all {scenarios} promises were kept"),
+        Exit::Pass if promises == 0 => format!("{} done", count(report.stages.len(), "stage", "stages")),
+        Exit::Pass if promises == 1 => "the promise was kept".to_owned(),
+        Exit::Pass => format!("all {promises} promises were kept"),
         Exit::GateFailed => match ids(report, Judged::Fail) {
             (0, _) => stages_that_failed(report),
-            (_, ids) if scenarios == 1 => format!("the promise was broken: {ids}"),
-            (broken, ids) => format!("{broken} of {scenarios} promises broken: {ids}"),
+            (_, ids) if promises == 1 => format!("the promise was broken: {ids}"),
+            (broken, ids) => format!("{broken} of {promises} promises broken: {ids}"),
         },
         Exit::Inconclusive if report.clean.is_none() => "the record of the run stops before its end".to_owned(),
-        Exit::Inconclusive if scenarios == 0 && !report.skipped.is_empty() => "nothing could be rehearsed".to_owned(),
+        Exit::Inconclusive if report.scenarios.is_empty() && !report.skipped.is_empty() => {
+            "nothing could be rehearsed".to_owned()
+        }
         Exit::Inconclusive => match ids(report, Judged::Inconclusive) {
             (0, _) => stages_that_failed(report),
-            (_, ids) if scenarios == 1 => format!("nobody can tell whether the promise holds: {ids}"),
-            (unknown, ids) => format!("nobody can tell for {unknown} of {scenarios} promises: {ids}"),
+            (_, ids) if promises == 1 => format!("nobody can tell whether the promise holds: {ids}"),
+            (unknown, ids) => format!("nobody can tell for {unknown} of {promises} promises: {ids}"),
         },
         Exit::NothingSelected => "nothing was run".to_owned(),
         Exit::CleanUpIncomplete => {
@@ -83,16 +89,17 @@ fn judgement(report: &Report, exit: Exit) -> String {
         }
         Exit::Environment | Exit::RollbackFailed | Exit::RolledBack => stages_that_failed(report),
         Exit::Interrupted | Exit::Terminated => {
-            let judged = scenarios - ids(report, Judged::Inconclusive).0;
-            format!("stopped before its end, with {judged} of {scenarios} started scenarios judged")
+            let judged = promises - ids(report, Judged::Inconclusive).0;
+            format!("stopped before its end, with {judged} of {promises} promises judged")
         }
         Exit::Usage | Exit::Bug => exit.meaning().to_owned(),
     }
 }
 
 fn ids(report: &Report, judged: Judged) -> (usize, String) {
-    let found: Vec<&str> =
-        report.scenarios.iter().filter(|one| one.verdict.verdict == judged).map(|one| one.id.0.as_str()).collect();
+    let rollouts = report.judged_rollouts().map(|(rollout, verdict)| (rollout.id.as_str(), verdict.verdict));
+    let scenarios = report.scenarios.iter().map(|one| (one.id.0.as_str(), one.verdict.verdict));
+    let found: Vec<&str> = rollouts.chain(scenarios).filter(|(_, found)| *found == judged).map(|(id, _)| id).collect();
     (found.len(), found.join(", "))
 }
 

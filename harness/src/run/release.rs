@@ -1,4 +1,4 @@
-//! The release half of the gate: build, push, install the previous release, roll out, smoke.
+//! The release half of a run: build, push, roll out, smoke, and the way back and forth again.
 
 use std::path::PathBuf;
 
@@ -9,14 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunError;
 use super::recorder::{RecordError, Recorder};
+use crate::clock::RunClock;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::event::What;
-use crate::pipeline::{self, BuiltRelease, DeployOptions, Variant};
+use crate::pipeline::{
+    self, BuildError, BuiltRelease, DeployError, DeployOptions, PushError, RollbackError, SmokeError, Variant,
+};
 
-/// What is released before rehearsing.
+/// What is released.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
+    /// What is done.
+    pub goal: Goal,
     /// The profile of `gate.toml` that overlays the manifests.
     pub profile: String,
     /// A deliberately bad build of `gate.toml`, if any.
@@ -25,8 +30,56 @@ pub struct Release {
     pub images: PathBuf,
 }
 
+/// What is done about a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// What is installed is replaced by the new release, on an empty cluster after installing
+    /// the previous one.
+    Gate {
+        /// Whether the new release is then rolled back and rolled out once more. Rolling out
+        /// shows that the *previous* release lets its users go gently; that the new one does is
+        /// shown by leaving it.
+        way_back: bool,
+    },
+    /// A release is built, pushed and rolled out.
+    Deploy {
+        /// Whether it is the previous one.
+        previous: bool,
+    },
+    /// An earlier revision is returned to.
+    Rollback {
+        /// Which, where it is not the one before.
+        to_revision: Option<i64>,
+    },
+}
+
+impl Goal {
+    /// Whether a cluster that does not stand is started for it: what is released on one that
+    /// ends with the command is of no use, except to a gate.
+    #[must_use]
+    pub const fn may_start_a_cluster(self) -> bool {
+        matches!(self, Self::Gate { .. })
+    }
+}
+
+/// The stage that a release failed in, and why.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "each is the error of its stage")]
+pub enum StageFailed {
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Push(#[from] PushError),
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    #[error(transparent)]
+    Rollback(#[from] RollbackError),
+    #[error(transparent)]
+    Smoke(#[from] SmokeError),
+}
+
 impl Release {
-    /// Carries it out; `false` where a stage failed or was cancelled, which the events say.
+    /// Carries it out; the stage that failed or was cancelled stands in the events as well.
     ///
     /// # Errors
     /// [`RunError`] where it could not be recorded.
@@ -37,41 +90,78 @@ impl Release {
         run: &str,
         recorder: &mut Recorder<'_>,
         cancel: &CancellationToken,
-    ) -> Result<bool, RunError> {
+    ) -> Result<Option<StageFailed>, RunError> {
+        let clock = recorder.clock;
         let mut unrecorded = None;
         let mut sink = |what: What| {
             if unrecorded.is_none() {
                 unrecorded = recorder.emit(what).err();
             }
         };
-        let released = self.stages(config, cluster, run, &mut sink, cancel).await;
+        let mut stages = Stages { release: self, config, cluster, run, clock, cancel, sink: &mut sink };
+        let released = match self.goal {
+            Goal::Gate { way_back } => stages.gate(way_back).await,
+            Goal::Deploy { previous } => stages.deploy(previous).await,
+            Goal::Rollback { to_revision } => stages.rollback(to_revision).await,
+        };
         match unrecorded {
             Some(error) => Err(RecordError::into(error)),
-            // What failed stands in the stage's event, which has been recorded.
-            None => Ok(released.is_some()),
+            None => Ok(released.err()),
         }
     }
 
-    async fn stages(
-        &self,
-        config: &Config,
-        cluster: &Cluster,
-        run: &str,
-        sink: pipeline::Sink<'_>,
-        cancel: &CancellationToken,
-    ) -> Option<()> {
-        let new = self.flaw.as_deref().map_or_else(Variant::current, Variant::flawed);
-        let built = pipeline::build(config, &[Variant::previous(), new], cancel, sink).await.ok()?;
-        let [previous, new]: [BuiltRelease; 2] = built.try_into().ok()?;
-        pipeline::push(config, &[previous.clone(), new.clone()], &self.images, cancel, sink).await.ok()?;
-        let options = DeployOptions { stage: "deploy", profile: &self.profile, run };
-        if is_empty(cluster).await {
-            let first = DeployOptions { stage: "install previous release", ..options };
-            pipeline::deploy(config, cluster, &previous, first, cancel, sink).await.ok()?;
+    /// The release that is meant.
+    fn variant(&self) -> Variant {
+        self.flaw.as_deref().map_or_else(Variant::current, Variant::flawed)
+    }
+}
+
+struct Stages<'a> {
+    release: &'a Release,
+    config: &'a Config,
+    cluster: &'a Cluster,
+    run: &'a str,
+    clock: RunClock,
+    cancel: &'a CancellationToken,
+    sink: pipeline::Sink<'a>,
+}
+
+impl Stages<'_> {
+    async fn gate(&mut self, way_back: bool) -> Result<(), StageFailed> {
+        let [previous, new] = self.built([Variant::previous(), self.release.variant()]).await?;
+        if is_empty(self.cluster).await {
+            self.roll_out("install previous release", &previous).await?;
         }
-        pipeline::deploy(config, cluster, &new, options, cancel, sink).await.ok()?;
-        pipeline::smoke(config, cluster, &new.version, false, cancel, sink).await.ok()?;
-        Some(())
+        self.roll_out("deploy", &new).await?;
+        pipeline::smoke(self.config, self.cluster, &new.version, false, self.cancel, self.sink).await?;
+        if way_back {
+            self.rollback(None).await?;
+            self.roll_out("deploy again", &new).await?;
+        }
+        Ok(())
+    }
+
+    async fn deploy(&mut self, previous: bool) -> Result<(), StageFailed> {
+        let variant = if previous { Variant::previous() } else { self.release.variant() };
+        let [release] = self.built([variant]).await?;
+        self.roll_out("deploy", &release).await
+    }
+
+    async fn rollback(&mut self, to_revision: Option<i64>) -> Result<(), StageFailed> {
+        let back = pipeline::rollback(self.config, self.cluster, to_revision, self.clock, self.cancel, self.sink);
+        Ok(back.await.map(drop)?)
+    }
+
+    /// Builds and pushes these releases.
+    async fn built<const N: usize>(&mut self, variants: [Variant; N]) -> Result<[BuiltRelease; N], StageFailed> {
+        let built = pipeline::build(self.config, &variants, self.cancel, self.sink).await?;
+        pipeline::push(self.config, &built, &self.release.images, self.cancel, self.sink).await?;
+        Ok(built.try_into().expect("each variant was built"))
+    }
+
+    async fn roll_out(&mut self, stage: &str, release: &BuiltRelease) -> Result<(), StageFailed> {
+        let options = DeployOptions { stage, profile: &self.release.profile, run: self.run, clock: self.clock };
+        Ok(pipeline::deploy(self.config, self.cluster, release, options, self.cancel, self.sink).await?)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use embedded_cluster::api::{Server, tls};
 use embedded_cluster::controllers;
+use embedded_cluster::kinds;
 use embedded_cluster::node::Node;
 use embedded_cluster::store::Store;
 use harness::cluster::{Cluster, Selection};
@@ -38,6 +39,8 @@ impl TestCluster {
         let port = listener.local_addr().unwrap().port();
         let certificates = tls::certificates().unwrap();
         let store = Store::new();
+        // Its uid is how a cluster is told from others.
+        store.create(&kinds::NAMESPACE, json!({"metadata": {"name": "kube-system"}})).unwrap();
         let server = Server {
             store: store.clone(),
             node: Node::without_pods(store.clone()),

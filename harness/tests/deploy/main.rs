@@ -5,8 +5,9 @@ mod cluster;
 
 use std::fs;
 
+use harness::clock::RunClock;
 use harness::config::{Config, Release};
-use harness::event::{StageResult, What};
+use harness::event::{RolloutStep, StageResult, What};
 use harness::image::Digest;
 use harness::image::document::{Descriptor, MANIFEST};
 use harness::pipeline::{self, BuiltImage, BuiltRelease, DeployError, DeployOptions, RollbackError, Variant, Why};
@@ -122,6 +123,8 @@ struct Told {
     result: Result<(), DeployError>,
     stage: StageResult,
     facts: Vec<String>,
+    /// What was told of its rollout, in order.
+    steps: Vec<RolloutStep>,
 }
 
 async fn deploy(project: &Project, on: &TestCluster, release: &BuiltRelease) -> Told {
@@ -136,12 +139,17 @@ async fn deploy_with(
 ) -> Told {
     let mut told = Vec::new();
     let mut sink = |what| told.push(what);
-    let options = DeployOptions { stage: "deploy", profile, run: "run-1" };
+    let options = DeployOptions { stage: "deploy", profile, run: "run-1", clock: RunClock::start() };
     let cancel = CancellationToken::new();
     let result = pipeline::deploy(&project.config(), cluster, release, options, &cancel, &mut sink).await;
     let Some(What::StageFinished { result: stage, facts, .. }) = told.pop() else { panic!("{told:?}") };
-    assert_eq!(told, [What::StageStarted { stage: "deploy".to_owned() }]);
-    Told { result, stage, facts }
+    let mut told = told.into_iter();
+    assert_eq!(told.next(), Some(What::StageStarted { stage: "deploy".to_owned() }));
+    let steps = told.map(|what| match what {
+        What::Rollout(moment) => moment.step,
+        other => panic!("{other:?}"),
+    });
+    Told { result, stage, facts, steps: steps.collect() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,6 +196,8 @@ async fn deploying_the_same_release_again_restarts_nothing() {
     let told = deploy(&project, &on, &release("v1", "1")).await;
     told.result.unwrap();
     assert_eq!(told.facts[0], "secret/token was there");
+    assert_eq!(told.facts[2], "nothing was to be rolled out: every workload runs this release already");
+    assert_eq!(told.steps, []);
     assert_eq!(on.pods().await, pods);
     assert_eq!(on.get("secrets", "token").await.unwrap(), secret);
 }
@@ -233,9 +243,12 @@ async fn a_bad_release_is_rolled_back_and_that_is_verified() {
     assert!(reason.starts_with("deployment/web: pod web-"), "{reason}");
     assert!(reason.ends_with(": CreateContainerConfigError: as the test wants"), "{reason}");
     let DeployError::RolledBack { restored, .. } = error else { panic!("{error}") };
-    assert_eq!(restored.len(), 1, "the database was not changed: {restored:?}");
+    assert_eq!(restored.len(), 2, "the database was not changed: {restored:?}");
     assert!(restored[0].starts_with("deployment/web is back at what was revision 1, after "), "{restored:?}");
+    assert!(restored[1].ends_with("gate.toml has no smoke check to ask it"), "{restored:?}");
     assert_eq!(told.facts, restored);
+    let bad = RolloutStep::Bad { reason: reason.clone() };
+    assert_eq!(told.steps, [RolloutStep::Writing, bad, RolloutStep::Returning, RolloutStep::Settled]);
     assert_eq!(on.image("deployments", "web").await, good);
     assert_eq!(on.pods().await, pods, "the pods that ran before were never touched");
 }
@@ -340,7 +353,8 @@ async fn a_cancelled_deployment_says_so() {
         }
     };
     let (config, release) = (project.config(), release("v1", "1"));
-    let options = DeployOptions { stage: "deploy", profile: "as-deployed", run: "run-1" };
+    let clock = RunClock::start();
+    let options = DeployOptions { stage: "deploy", profile: "as-deployed", run: "run-1", clock };
     let deploying = pipeline::deploy(&config, &on.cluster, &release, options, &cancel, &mut sink);
     let stopping = async {
         while on.get("deployments", "web").await.is_none() {
@@ -362,7 +376,7 @@ async fn a_roll_back_returns_to_the_revision_before_or_the_one_asked_for() {
     let cancel = CancellationToken::new();
     let roll_back = async |to| {
         let mut sink = |_| {};
-        pipeline::rollback(&config, &on.cluster, to, &cancel, &mut sink).await
+        pipeline::rollback(&config, &on.cluster, to, RunClock::start(), &cancel, &mut sink).await
     };
     let error = roll_back(None).await.unwrap_err();
     assert_eq!(error.to_string(), "roll back deployment/web: it does not exist");
@@ -381,4 +395,39 @@ async fn a_roll_back_returns_to_the_revision_before_or_the_one_asked_for() {
     assert!(matches!(error, RollbackError::NoRevision { .. }), "{error}");
     let expect = "roll back deployment/web: revision 1 is not in its history, which has 3, 4, 5";
     assert_eq!(error.to_string(), expect);
+
+    // Revisions are now v3 (3), v2 (4) and v1 (5), and v4 (6) is bad.
+    on.spoil("web:v4", "CreateContainerConfigError");
+    assert!(deploy(&project, &on, &release("v4", "1")).await.result.is_err());
+    assert!(on.image("deployments", "web").await.starts_with("web:v1@"), "what served before");
+    let lines = roll_back(None).await.unwrap();
+    assert!(on.image("deployments", "web").await.starts_with("web:v2@"), "not to what was rolled back: {lines:?}");
+    assert!(lines[0].starts_with("deployment/web: revision 6 was rolled back: deployment/web: pod web-"), "{lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_release_over_a_half_finished_one_returns_to_what_serves() {
+    let (project, on) = (Project::new(), TestCluster::start().await);
+    deploy(&project, &on, &release("v1", "1")).await.result.unwrap();
+    let good = on.image("deployments", "web").await;
+    // A deployment of v2 that was killed: its pods never become ready, and nobody looks.
+    on.spoil("web:v2", "ContainerCreating");
+    let cancel = CancellationToken::new();
+    let (config, half) = (project.config(), release("v2", "1"));
+    let options = DeployOptions { stage: "deploy", profile: "as-deployed", run: "run-1", clock: RunClock::start() };
+    let mut sink = |_| {};
+    let deploying = pipeline::deploy(&config, &on.cluster, &half, options, &cancel, &mut sink);
+    let stopping = async {
+        while on.pods().await.len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    let (result, ()) = tokio::join!(deploying, stopping);
+    assert!(matches!(result, Err(DeployError::Cancelled)));
+
+    on.spoil("web:v3", "InvalidImageName");
+    let error = deploy(&project, &on, &release("v3", "1")).await.result.unwrap_err();
+    assert!(matches!(error, DeployError::RolledBack { .. }), "{error}");
+    assert_eq!(on.image("deployments", "web").await, good, "v2 never served");
 }

@@ -40,6 +40,7 @@ impl Loading {
             door: Door::direct(address),
             rate: wanted,
             into,
+            counting: None,
             cancel: cancel.clone(),
         };
         let thread = std::thread::spawn(move || {

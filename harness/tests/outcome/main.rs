@@ -2,6 +2,7 @@
 
 mod recovery;
 mod rest;
+mod rollout;
 mod spread;
 mod support;
 mod truth;

@@ -5,6 +5,7 @@ mod files;
 mod hostile;
 mod html;
 mod jenkins;
+mod rollouts;
 mod runs;
 mod timeline;
 
@@ -58,6 +59,9 @@ fn all() -> Vec<(&'static str, Vec<Event>)> {
         ("empty", Run::started().over(5, true)),
         ("nothing", Vec::new()),
     ]
+    .into_iter()
+    .chain(rollouts::all())
+    .collect()
 }
 
 #[test]
@@ -141,6 +145,8 @@ fn a_given_seed_is_not_given_twice() {
         ("cargo xtask gate --seed 42", "cargo xtask gate --seed 42"),
         ("cargo xtask gate --seed=42 -v", "cargo xtask gate --seed=42 -v"),
         ("cargo xtask run x--seed", "cargo xtask run x--seed --seed 42"),
+        ("cargo xtask deploy --previous", "cargo xtask deploy --previous"),
+        ("cargo xtask rollback", "cargo xtask rollback"),
     ] {
         let mut events = Run::started().events;
         let What::RunStarted(facts) = &mut events[0].what else { panic!("the first event starts the run") };

@@ -128,6 +128,7 @@ impl Run {
             from: at(from),
             requests_good: good,
             requests_lost: lost,
+            requests_missing: 0,
             p50_micros: 900,
             max_micros: 12_345,
             sockets_open: 20,

@@ -98,6 +98,7 @@ impl Sketch {
             | What::ScenarioSkipped { .. }
             | What::PhaseEntered(_)
             | What::BaselineCompared(_)
+            | What::Rollout(_)
             | What::FaultPrepared { .. }
             | What::FaultDone
             | What::FaultFailed { .. }

@@ -26,7 +26,7 @@ use crate::scenario::plan::{Cost, Plan};
 
 mod between;
 mod command;
-mod pods;
+pub(crate) mod pods;
 mod secret;
 
 use between::Between;
@@ -130,6 +130,7 @@ impl System for Live {
             door: service,
             rate,
             into: into.clone(),
+            counting: None,
             cancel: ours.clone(),
         };
         let mut sampling = Thread::start("sampler", sampler.run())?;

@@ -22,14 +22,14 @@ const PAUSE: Duration = Duration::from_millis(250);
 const NOTES_MAX: u32 = 10;
 
 /// Every pod, now.
-pub(super) async fn list(cluster: &Cluster) -> Result<Vec<PodFacts>, SystemError> {
+pub(crate) async fn list(cluster: &Cluster) -> Result<Vec<PodFacts>, SystemError> {
     let api: Api<Pod> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
     let listed = api.list(&ListParams::default()).await.map_err(|error| SystemError::from_api("list pods", &error))?;
     Ok(listed.items.iter().map(facts).collect())
 }
 
 /// Watches until cancelled: changes go into the record, the table to the sampler.
-pub(super) async fn watch(
+pub(crate) async fn watch(
     cluster: &Cluster,
     table: &watch::Sender<Pods>,
     into: &Observations,
