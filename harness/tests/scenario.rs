@@ -193,6 +193,12 @@ fn what_is_wrong_is_named_at_its_place() {
     );
     check(traffic, "fault: { traffic: { reste: {} } }", "x.yaml:16:25: unknown variant `reste`");
     check(traffic, "fault: { traffic: { half-open: { off: live } } }", "x.yaml:16:38: unknown field `off`");
+    check(
+        traffic,
+        "fault: { annotate: { object: ingress/web, key: a b } }",
+        "x.yaml:16:12: `a b` is no name of an annotation",
+    );
+    check(traffic, "fault: { annotate: { object: node/web, key: a } }", "x.yaml:16:34: invalid kind `node`");
     let through = |proxy: &str| format!("port: 8000\nthrough: {{ proxy: {proxy} }}");
     check("port: 8000", &through("{ ingress: hsc-jit, time-scale: 0 }"), "x.yaml:8:51: `time-scale` goes from 1 to");
     check("port: 8000", &through("{ time-scale: 10 }"), "x.yaml:8:33: `time-scale` shortens");

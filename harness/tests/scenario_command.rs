@@ -45,6 +45,28 @@ fn understood() {
     check("kubectl rollout undo deployment/backend --to-revision=4", &undo(Some(4)), None);
     check("kubectl rollout undo deployment/backend --to-revision=0", &undo(None), None);
 
+    const TIMEOUT: &str = "nginx.ingress.kubernetes.io/proxy-read-timeout";
+    let annotate = |object: &str, changes: &[(&str, Option<&str>)], overwrite| Action::Annotate {
+        object: object.parse().unwrap(),
+        changes: changes.iter().map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned))).collect(),
+        overwrite,
+    };
+    check(
+        "kubectl annotate ingress hsc-jit nginx.ingress.kubernetes.io/proxy-read-timeout=300 --overwrite -n hsc-jit",
+        &annotate("ingress/hsc-jit", &[(TIMEOUT, Some("300"))], true),
+        Some("hsc-jit"),
+    );
+    check(
+        "kubectl annotate service backend cloud.google.com/neg='{\"ingress\": true}' --overwrite=false",
+        &annotate("service/backend", &[("cloud.google.com/neg", Some("{\"ingress\": true}"))], false),
+        None,
+    );
+    check(
+        "kubectl annotate ing/hsc-jit --overwrite a- b= c=d=e",
+        &annotate("ingress/hsc-jit", &[("a", None), ("b", Some("")), ("c", Some("d=e"))], true),
+        None,
+    );
+
     let delete = Action::DeletePod { name: "redis-0".to_owned() };
     check("kubectl delete pod redis-0 -n hsc-jit", &delete, Some("hsc-jit"));
     check("kubectl delete pods redis-0", &delete, None);
@@ -109,6 +131,13 @@ fn refused_by_name() {
     check("kubectl rollout restart -n", "needs a value, not ``");
     check("kubectl rollout restart deployment/backend -n a --namespace=b", "twice");
     check("kubectl rollout undo deployment/backend --to-revision=<N>", "`<` needs a shell");
+    check("kubectl annotate ingress hsc-jit", "at least one `KEY=VALUE`");
+    check("kubectl annotate ingress a b c=d", "`ingress a b`");
+    check("kubectl annotate node gameday a=b", "`node gameday`");
+    check("kubectl annotate ingress web a=b a-", "each once, not `a-`");
+    check("kubectl annotate ingress web a=b c", "such as `KEY=VALUE` or `KEY-`, each once, not `c`");
+    check("kubectl annotate ingress web a=b --overwrite=yes", "flag `--overwrite` needs `true` or `false`, not `yes`");
+    check("kubectl annotate ingress web a=b --all", "flag `--all` of `kubectl annotate ingress`");
     check("kubectl get pods | grep redis", "`|`");
     check("kubectl delete pod redis-0 && echo done", "`&`");
     check("kubectl delete pod $POD", "`$`");
@@ -155,6 +184,19 @@ fn action() -> impl Strategy<Value = Action> {
             .prop_map(|(workload, to_revision)| Action::RolloutUndo { workload, to_revision }),
         (workload, any::<u32>()).prop_map(|(workload, replicas)| Action::Scale { workload, replicas }),
         name.prop_map(|name| Action::DeletePod { name }),
+        (
+            proptest::collection::btree_map(
+                "[a-z]{1,5}(/[A-Za-z]{1,5})?",
+                proptest::option::of("[a-z0-9=:-]{0,6}"),
+                1..3
+            ),
+            any::<bool>()
+        )
+            .prop_map(|(changes, overwrite)| Action::Annotate {
+                object: "ingress/web".parse().unwrap(),
+                changes,
+                overwrite
+            }),
         (name, "[a-z.]{1,9}", "[A-Z]{1,5}(_[A-Z]{1,5}){1,3}")
             .prop_map(|(name, key, placeholder)| Action::ApplySecret { name, key, placeholder }),
     ]

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -34,6 +35,7 @@ pub async fn of_system(kubeconfig: &Path, cluster: u32) -> Value {
         "stateful-sets": part(objects::<StatefulSet>(&client).await, "/spec"),
         "services": part(objects::<Service>(&client).await, "/spec"),
         "config-maps": part(objects::<ConfigMap>(&client).await, "/data"),
+        "load-balancers": part(objects::<Ingress>(&client).await, "/metadata/annotations"),
         "secrets": part(objects::<Secret>(&client).await, "/data"),
         "pods": readiness(&pods),
         "processes": processes_below(cluster),

@@ -94,6 +94,32 @@ fn a_fault_that_does_not_bite_is_inconclusive() {
 }
 
 #[test]
+fn clients_that_are_cut_off_are_measured_and_what_a_load_balancer_is_set_to_is_said() {
+    let _alone = alone();
+    let place = Place::new();
+    let scenarios = project().join("tests/scenarios/traffic");
+    place.run(["gate", "--scenarios", scenarios.to_str().unwrap(), "--suite", "traffic"]).expect_code(1);
+    let report = place.report();
+    let expect = [("refused", "pass"), ("silent", "pass"), ("slow", "fail"), ("annotated", "inconclusive")];
+    let expect = expect.map(|(variant, verdict)| (format!("traffic/{variant}"), verdict.to_owned()));
+    assert_eq!(verdicts(&report), expect);
+    // The pods were asked past the proxy, and were well all the time.
+    let symptoms =
+        report["scenarios"].as_array().unwrap().iter().map(|scenario| scenario["symptom"]["subject"].as_str());
+    let service = Some("the service");
+    assert_eq!(symptoms.collect::<Vec<_>>(), [service, service, service, None]);
+    let text = std::fs::read_to_string(place.runs().join("latest/journal.ndjson")).unwrap();
+    for said in [
+        "are idle for 5m (as its annotation says); time is scaled: it acts as 30s, 10 times shorter",
+        "idle for 1m (as its annotation says); time is scaled: it acts as 6s",
+        "annotation nginx.ingress.kubernetes.io/proxy-read-timeout of ingress/hsc-jit set to `300`",
+        "lifted: bytes arrive 800ms later",
+    ] {
+        assert!(text.contains(said), "`{said}` is nowhere in the journal");
+    }
+}
+
+#[test]
 fn a_build_whose_health_check_is_costly_shows_our_own_effect_and_not_a_failure() {
     let _alone = alone();
     let place = Place::new();

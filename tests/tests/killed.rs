@@ -5,7 +5,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use gameday_tests::{Cluster, Place, eventually, kill, newest_journal};
+use gameday_tests::{Cluster, Place, eventually, kill, newest_journal, project};
 use harness::event::{Event, What};
 use harness::journal;
 use serde_json::Value;
@@ -29,7 +29,14 @@ fn a_gate_killed_at_any_moment_leaves_the_system_as_it_was() {
     let cluster = place.cluster();
     place.run(["gate", "redis-lost/deleted"]).expect_code(0);
     let before = state(&cluster);
-    let variants = ["redis-lost/hung", "redis-lost/gone", "redis-lost/killed", "redis-lost/deleted"];
+    let variants = [
+        "redis-lost/hung",
+        "traffic/annotated",
+        "redis-lost/gone",
+        "redis-lost/killed",
+        "traffic/silent",
+        "redis-lost/deleted",
+    ];
     let (mut kills, mut active) = (0, 0);
     for round in 0..ROUNDS_MAX {
         if kills >= KILLS && active >= ACTIVE {
@@ -59,6 +66,9 @@ fn a_gate_killed_at_any_moment_leaves_the_system_as_it_was() {
 
 fn start(place: &Place, variant: &str) -> Child {
     let mut command: Command = place.xtask(["gate", variant]);
+    if variant.starts_with("traffic/") {
+        command.arg("--scenarios").arg(project().join("tests/scenarios/traffic"));
+    }
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 

@@ -129,6 +129,7 @@ fn kubectl_sees_and_moves_the_stand_in_as_on_any_cluster() {
     exec(&kubectl);
     apply(&kubectl);
     watch(&kubectl);
+    ingress(&kubectl);
     scale(&kubectl);
     delete(&kubectl);
     rollout(&kubectl);
@@ -282,6 +283,39 @@ fn watch(kubectl: &Kubectl<'_>) {
     assert!(seen[0].starts_with("NAME"), "{seen:?}");
     let patch = ["patch", "configmap", "backend-settings", "-p", r#"{"data":{"DEMO":null}}"#];
     Ended::of(kubectl.command("").args(patch)).expect_code(0);
+}
+
+fn ingress(kubectl: &Kubectl<'_>) {
+    const TIMEOUT: &str = "nginx.ingress.kubernetes.io/proxy-read-timeout";
+    let timeout = || {
+        let annotations = kubectl.prints("get ingress hsc-jit -o json");
+        let ingress: Value = serde_json::from_str(&annotations).unwrap();
+        ingress["metadata"]["annotations"][TIMEOUT].as_str().map(str::to_owned)
+    };
+    kubectl.shows("get ing", &["NAME CLASS HOSTS ADDRESS PORTS AGE", "hsc-jit nginx * 80"]);
+    kubectl.shows(
+        "describe ingress hsc-jit",
+        &["Ingress Class: nginx", "/ws backend:http (10.244.", "proxy-read-timeout: 300"],
+    );
+    kubectl.fails(
+        &format!("annotate ingress hsc-jit {TIMEOUT}=60"),
+        1,
+        &["--overwrite is false but found the following declared annotation(s)"],
+    );
+    let said = kubectl.prints(&format!("annotate ingress hsc-jit {TIMEOUT}=60 --overwrite"));
+    assert_eq!((said.as_str(), timeout().as_deref()), ("ingress.networking.k8s.io/hsc-jit annotated\n", Some("60")));
+    // As the runbook has it: an editor is opened, and what it leaves is applied.
+    let mut edit = kubectl.command("edit ingress hsc-jit");
+    let edited = Ended::of(edit.env("KUBE_EDITOR", "sed -i s/timeout:.*/timeout:\\ '\"90\"'/")).expect_code(0);
+    assert_eq!(
+        (edited.stdout.as_str(), timeout().as_deref()),
+        ("ingress.networking.k8s.io/hsc-jit edited\n", Some("90"))
+    );
+    kubectl.prints(&format!("annotate ingress hsc-jit {TIMEOUT}-"));
+    assert_eq!(timeout(), None);
+    let wrong = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: wrong}\nspec: {}\n";
+    let wrong = kubectl.fed("apply -f -", wrong);
+    assert!(wrong.code != 0 && wrong.stderr.contains("either `defaultBackend` or `rules`"), "{wrong:?}");
 }
 
 fn scale(kubectl: &Kubectl<'_>) {

@@ -13,7 +13,7 @@ use crate::say;
 /// Measure this project's own figures.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
-    /// Only these of `commands`, `truth` and `fold`.
+    /// Only these of `commands`, `truth`, `fold` and `proxy`.
     #[arg(value_enum, value_name = "NAME")]
     only: Vec<Figures>,
     /// How many outages `truth` makes.
@@ -33,6 +33,8 @@ enum Figures {
     Truth,
     /// How fast events are folded.
     Fold,
+    /// What the fault proxy adds to a round trip, and how fast an order reaches live connections.
+    Proxy,
 }
 
 pub(crate) fn bench(command: &Bench) -> anyhow::Result<ExitCode> {
@@ -51,6 +53,9 @@ pub(crate) fn bench(command: &Bench) -> anyhow::Result<ExitCode> {
     }
     if wants(Figures::Fold) {
         benchmark("fold")?;
+    }
+    if wants(Figures::Proxy) {
+        benchmark("proxy")?;
     }
     Ok(ExitCode::SUCCESS)
 }

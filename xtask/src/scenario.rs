@@ -181,6 +181,7 @@ fn fault_words(fault: &harness::fault::Fault) -> String {
         ),
         Fault::LlmDouble(fault) => format!("the LLM's double answers `{}`", fault.answers),
         Fault::Traffic(trick) => format!("the traffic: {trick};"),
+        Fault::Annotate(annotate) => annotate.told(),
     }
 }
 

@@ -68,6 +68,7 @@ kinds! {
     CONTROLLER_REVISION = "apps" "v1" "ControllerRevision" "controllerrevisions" [], namespaced true, generation false, all false, [];
     ENDPOINT_SLICE = "discovery.k8s.io" "v1" "EndpointSlice" "endpointslices" [], namespaced true, generation true, all false, [];
     DISRUPTION_BUDGET = "policy" "v1" "PodDisruptionBudget" "poddisruptionbudgets" ["pdb"], namespaced true, generation true, all false, ["status"];
+    INGRESS = "networking.k8s.io" "v1" "Ingress" "ingresses" ["ing"], namespaced true, generation true, all false, ["status"];
     LEASE = "coordination.k8s.io" "v1" "Lease" "leases" [], namespaced true, generation false, all false, [];
 }
 

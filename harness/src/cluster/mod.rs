@@ -15,6 +15,7 @@ use tokio_rustls::rustls;
 
 use crate::event::{ClusterFacts, ClusterKind};
 
+pub(crate) mod objects;
 pub mod permission;
 pub mod pods;
 mod reason;

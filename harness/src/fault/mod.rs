@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
 use crate::proxy::{Remote, Trick};
+use crate::scenario::object::ObjectRef;
 use crate::scenario::plan::WorkloadRef;
 use crate::system::SystemError;
 
+pub mod annotate;
 pub mod llm_double;
 pub mod pod_delete;
 pub mod pod_signal;
@@ -21,6 +23,7 @@ pub mod secret;
 pub mod traffic;
 pub(crate) mod workload;
 
+pub use annotate::Annotate;
 pub use llm_double::{DoubleReceipt, LlmDouble};
 pub use pod_delete::PodDelete;
 pub use pod_signal::{PodSignal, Signal};
@@ -44,6 +47,8 @@ pub enum Fault {
     /// Does something to the traffic between clients and the Service. It needs a scenario, or a
     /// variant, that goes `through` the fault proxy.
     Traffic(Trick),
+    /// Sets or removes an annotation of an object.
+    Annotate(Annotate),
 }
 
 /// What a fault can reach.
@@ -115,6 +120,19 @@ pub enum Receipt {
         /// What it does.
         trick: Trick,
     },
+    /// An annotation set or removed.
+    Annotate {
+        /// Namespace of the object.
+        namespace: String,
+        /// Which object.
+        object: ObjectRef,
+        /// The annotation's name.
+        key: String,
+        /// Its value before; absent where it was not there.
+        value_before: Option<String>,
+        /// Its value by the fault; absent where it was removed.
+        value_fault: Option<String>,
+    },
 }
 
 impl Fault {
@@ -132,6 +150,7 @@ impl Fault {
             Self::Secret(fault) => fault.prepare(cluster, seed).await,
             Self::LlmDouble(fault) => fault.prepare(cluster).await,
             Self::Traffic(trick) => traffic::prepare(trick, reach.proxy),
+            Self::Annotate(fault) => fault.prepare(cluster).await,
         }
     }
 
@@ -143,7 +162,7 @@ impl Fault {
             Self::PodDelete(fault) => Some(&fault.of),
             Self::Scale(fault) => Some(&fault.workload),
             Self::Secret(fault) => Some(&fault.restart),
-            Self::LlmDouble(_) | Self::Traffic(_) => None,
+            Self::LlmDouble(_) | Self::Traffic(_) | Self::Annotate(_) => None,
         }
     }
 
@@ -153,9 +172,12 @@ impl Fault {
     pub fn spreads_within(&self) -> Duration {
         match self {
             Self::Secret(_) => ROLLOUT_WITHIN,
-            Self::PodSignal(_) | Self::PodDelete(_) | Self::Scale(_) | Self::LlmDouble(_) | Self::Traffic(_) => {
-                Duration::ZERO
-            }
+            Self::PodSignal(_)
+            | Self::PodDelete(_)
+            | Self::Scale(_)
+            | Self::LlmDouble(_)
+            | Self::Traffic(_)
+            | Self::Annotate(_) => Duration::ZERO,
         }
     }
 
@@ -165,9 +187,12 @@ impl Fault {
     pub fn lasts(&self) -> Duration {
         match self {
             Self::LlmDouble(fault) => fault.lasts,
-            Self::PodSignal(_) | Self::PodDelete(_) | Self::Scale(_) | Self::Secret(_) | Self::Traffic(_) => {
-                Duration::ZERO
-            }
+            Self::PodSignal(_)
+            | Self::PodDelete(_)
+            | Self::Scale(_)
+            | Self::Secret(_)
+            | Self::Traffic(_)
+            | Self::Annotate(_) => Duration::ZERO,
         }
     }
 }
@@ -186,6 +211,7 @@ impl Receipt {
             Self::Secret(receipt) => receipt.inject(cluster).await,
             Self::LlmDouble(receipt) => receipt.inject(cluster).await,
             Self::Traffic { .. } => traffic::inject(self, reach.proxy).await,
+            Self::Annotate { .. } => annotate::inject(self, cluster).await,
         }
     }
 
@@ -205,6 +231,7 @@ impl Receipt {
             Self::Secret(receipt) => receipt.heal(cluster).await?,
             Self::LlmDouble(receipt) => receipt.heal(cluster).await?,
             Self::Traffic { .. } => traffic::heal(self, reach.proxy).await?,
+            Self::Annotate { .. } => annotate::heal(self, cluster).await?,
         };
         if let Some(workload) = self.workload() {
             workload::wait_until_ready(cluster, workload).await?;
@@ -220,7 +247,7 @@ impl Receipt {
             Self::Scale { workload, .. } => Some(workload),
             Self::Secret(receipt) => Some(&receipt.restart),
             Self::LlmDouble(receipt) => Some(&receipt.of),
-            Self::Traffic { .. } => None,
+            Self::Traffic { .. } | Self::Annotate { .. } => None,
         }
     }
 }
@@ -238,6 +265,9 @@ impl fmt::Display for Receipt {
             }
             Self::LlmDouble(DoubleReceipt { fault, .. }) => write!(formatter, "the LLM's double switched to `{fault}`"),
             Self::Traffic { trick, .. } => write!(formatter, "traffic: {trick}"),
+            Self::Annotate { object, key, value_fault, .. } => {
+                formatter.write_str(&annotate::told(object, key, value_fault.as_deref()))
+            }
         }
     }
 }

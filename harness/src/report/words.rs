@@ -178,6 +178,7 @@ pub(super) fn fault(fault: &Fault) -> String {
         }
         Fault::LlmDouble(double) => format!("the LLM's double switched to `{}`", double.answers),
         Fault::Traffic(trick) => format!("traffic: {trick}"),
+        Fault::Annotate(annotate) => annotate.told(),
     }
 }
 

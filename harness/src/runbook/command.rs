@@ -4,19 +4,23 @@
 //! and no shell. Whatever is not understood in full is refused by name: a flag that
 //! is skipped over would rehearse another command than the one in the runbook.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
+use super::annotations::{annotations, quoted};
 use super::words::{WordsError, pipeline};
+use crate::scenario::object::ObjectRef;
 use crate::scenario::plan::WorkloadRef;
 
 mod secret;
 
 /// What can be carried out, for hints.
 pub const UNDERSTOOD: &str = "understood are `kubectl rollout restart KIND/NAME`, `kubectl rollout undo KIND/NAME \
-                              [--to-revision=N]`, `kubectl scale KIND/NAME --replicas=N`, `kubectl delete pod NAME` and \
+                              [--to-revision=N]`, `kubectl scale KIND/NAME --replicas=N`, `kubectl annotate KIND/NAME \
+                              KEY=VALUE [--overwrite]`, `kubectl delete pod NAME` and \
                               `kubectl create secret generic NAME --from-literal=KEY='PLACEHOLDER_IN_CAPITALS' \
                               --dry-run=client -o yaml | kubectl apply -f -`, each with `-n NAMESPACE`";
 
@@ -55,6 +59,15 @@ pub enum Action {
         workload: WorkloadRef,
         /// To how many replicas.
         replicas: u32,
+    },
+    /// `kubectl annotate KIND/NAME KEY=VALUE KEY- [--overwrite]`.
+    Annotate {
+        /// Which object.
+        object: ObjectRef,
+        /// What becomes of which annotation; absent where it is removed.
+        changes: BTreeMap<String, Option<String>>,
+        /// Whether an annotation that is there may be set to another value.
+        overwrite: bool,
     },
     /// `kubectl delete pod NAME`.
     DeletePod {
@@ -191,6 +204,16 @@ impl fmt::Display for Action {
                 write!(formatter, "rollout undo {workload} --to-revision={revision}")
             }
             Self::Scale { workload, replicas } => write!(formatter, "scale {workload} --replicas={replicas}"),
+            Self::Annotate { object, changes, overwrite } => {
+                write!(formatter, "annotate {object}")?;
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => write!(formatter, " {}", quoted(&format!("{key}={value}")))?,
+                        None => write!(formatter, " {key}-")?,
+                    }
+                }
+                formatter.write_str(if *overwrite { " --overwrite" } else { "" })
+            }
             Self::DeletePod { name } => write!(formatter, "delete pod {name}"),
             Self::ApplySecret { name, key, placeholder } => write!(
                 formatter,
@@ -270,6 +293,20 @@ impl Line {
             .transpose()
     }
 
+    /// Whether a flag without a value, or with `true` or `false`, is set.
+    fn switch(&mut self, flag: &'static str) -> Result<bool, CommandError> {
+        let Some(place) = self.flags.iter().position(|(given, _)| given == flag) else { return Ok(false) };
+        let (_, value) = self.flags.remove(place);
+        if self.flags.iter().any(|(given, _)| given == flag) {
+            return Err(CommandError::Twice(flag.to_owned()));
+        }
+        match value.as_str() {
+            "" | "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(CommandError::Value { flag: flag.to_owned(), needs: "`true` or `false`", value }),
+        }
+    }
+
     fn action(&mut self) -> Result<Action, CommandError> {
         let words: Vec<&str> = self.plain.iter().map(String::as_str).collect();
         match words.as_slice() {
@@ -285,6 +322,11 @@ impl Line {
                 let replicas = self.number("--replicas")?;
                 let replicas = replicas.ok_or(CommandError::Absent { verb: "scale", flag: "--replicas" })?;
                 Ok(Action::Scale { workload, replicas })
+            }
+            ["annotate", rest @ ..] => {
+                let (object, changes) = annotations(rest)?;
+                let overwrite = self.switch("--overwrite")?;
+                Ok(Action::Annotate { object, changes, overwrite })
             }
             ["delete", object @ ..] if is_pod(object) => pod(object),
             ["rollout" | "delete", second, ..] => Err(CommandError::Verb(format!("{} {second}", words[0]))),

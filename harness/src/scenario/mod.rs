@@ -2,5 +2,6 @@
 
 pub mod file;
 pub mod needs;
+pub mod object;
 pub mod plan;
 mod rules;

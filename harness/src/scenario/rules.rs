@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::plan::{CheckName, Cost, PlannedCheck, Proof, Through};
 use crate::duration;
 use crate::fault::Fault;
+use crate::runbook::is_annotation;
 use crate::salted::is_variable;
 use crate::sample::schedule::COSTLY_SLOWDOWN;
 use crate::sample::{AnsweredBy, Check};
@@ -69,9 +70,18 @@ pub(super) fn fault_is_wrong(fault: &Fault, through: &Through) -> Option<String>
             Some("a `traffic` fault needs the fault proxy: add `through: { proxy: {} }`".to_owned())
         }
         (Fault::Traffic(trick), Through::Proxy(_)) => trick.wrong(),
-        (Fault::PodSignal(_) | Fault::PodDelete(_) | Fault::Scale(_) | Fault::Secret(_) | Fault::LlmDouble(_), _) => {
-            None
+        (Fault::Annotate(annotate), _) if !is_annotation(&annotate.key) => {
+            Some(format!("`{}` is no name of an annotation: write `NAME` or `DOMAIN/NAME`", annotate.key))
         }
+        (
+            Fault::PodSignal(_)
+            | Fault::PodDelete(_)
+            | Fault::Scale(_)
+            | Fault::Secret(_)
+            | Fault::LlmDouble(_)
+            | Fault::Annotate(_),
+            _,
+        ) => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Scenarios from beginning to end.
 
 use harness::event::{Ended, Phase, What};
+use harness::fault::{Annotate, Fault};
 use harness::outcome::Recovery;
-use harness::scenario::plan::{Budget, Plan, Symptom};
+use harness::proxy::{Of, Trick};
+use harness::scenario::plan::{Budget, CheckName, Plan, Proof, Symptom};
 use harness::system::scripted::{Behaviour, Mode, Operation, PodFate, Script, Then, Until, Whom};
 use harness::verdict::Verdict;
 
@@ -24,6 +26,33 @@ async fn a_redis_that_comes_back_is_a_pass() {
     assert!(ran.system.broken().is_empty());
     assert!(ran.has(|what| matches!(what, What::BaselineCompared(baseline) if baseline.effect.is_none())));
     assert!(ran.has(|what| matches!(what, What::Load(second) if second.requests_lost > 0)), "the load felt it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_that_has_no_workload_is_told_and_healed_like_any_other() {
+    let annotate = Annotate { object: "ingress/web".parse().unwrap(), key: "timeout".to_owned(), value: None };
+    let cut_off = Script {
+        effect_after: Some(millis(5)),
+        outages: vec![
+            outage(Whom::Redis, Mode::Refuses, 0, Until::After(seconds(1))),
+            outage(Whom::Service, Mode::Hangs, 0, Until::After(seconds(3))),
+        ],
+        ..Script::default()
+    };
+    for (fault, named) in [
+        (Fault::Traffic(Trick::HalfOpen { of: Of::Every, lasts: Some(seconds(3)) }), "traffic: every connection"),
+        (Fault::Annotate(annotate), "annotation timeout of ingress/web removed"),
+    ] {
+        let plan = Plan { fault, proof: vec![Proof::CheckFailed(CheckName("redis".to_owned()))], ..plan() };
+        let ran = run(plan, cut_off.clone()).await;
+        assert_eq!(ran.verdict(), Verdict::Pass, "{named}");
+        assert!(ran.system.broken().is_empty(), "{named}");
+        let healed = ran.events.iter().find_map(|event| match &event.what {
+            What::Healed { facts } => Some(facts.concat()),
+            _ => None,
+        });
+        assert!(healed.as_ref().is_some_and(|facts| facts.starts_with(&format!("undid {named}"))), "{healed:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ pub(super) fn create(kind: &'static Kind, object: &Value) -> Vec<Cause> {
         "Deployment" | "ReplicaSet" | "StatefulSet" => workload::spec(kind, &object["spec"], &mut found),
         "Service" => service::spec(&object["spec"], &mut found),
         "PodDisruptionBudget" => workload::budget(&object["spec"], &mut found),
+        "Ingress" => service::ingress(&object["spec"], &mut found),
         "PersistentVolumeClaim" if object["spec"]["resources"]["requests"]["storage"].is_null() => {
             found.required("spec.resources[storage]", "");
         }

@@ -104,6 +104,14 @@ fn cells_are_as_recorded() {
             json!(["x", "1", "N/A", 1, "4s"]),
         ),
         (
+            &kinds::INGRESS,
+            json!({"spec": {"ingressClassName": "nginx", "tls": [{}],
+                    "rules": [{"host": "a"}, {}, {"host": "b"}, {"host": "c"}, {"host": "d"}]},
+                "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}, {"hostname": "lb"}]}}}),
+            json!(["x", "nginx", "a,b,c + 1 more...", "10.0.0.1,lb", "80, 443", "4s"]),
+        ),
+        (&kinds::INGRESS, json!({"spec": {"rules": [{}]}}), json!(["x", "<none>", "*", "", "80", "4s"])),
+        (
             &kinds::NODE,
             json!({"metadata": {"name": "x", "creationTimestamp": MADE, "labels": {"node-role.kubernetes.io/control-plane": ""}},
                 "status": {"conditions": [{"type": "Ready", "status": "True"}],

@@ -1,5 +1,7 @@
 //! Carrying out a runbook's commands as kubectl does, without kubectl.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v1;
 use k8s_openapi::api::core::v1::Pod;
@@ -8,11 +10,12 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::secret;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, objects};
 use crate::double::{self, Answers};
 use crate::fault::workload;
 use crate::pipeline::undo;
 use crate::runbook::command::{Action, Command};
+use crate::scenario::object::ObjectRef;
 use crate::scenario::plan::{WorkloadKind, WorkloadRef};
 use crate::system::SystemError;
 
@@ -33,6 +36,7 @@ pub(super) async fn carry_out(cluster: &Cluster, run: &str, command: &Command) -
         Action::RolloutRestart(workload) => workload::restart(cluster, workload).await,
         Action::RolloutUndo { workload, to_revision } => undo(cluster, workload, *to_revision).await,
         Action::Scale { workload, replicas } => scale(cluster, workload, *replicas).await,
+        Action::Annotate { object, changes, overwrite } => annotate(cluster, object, changes, *overwrite).await,
         Action::DeletePod { name } => delete_pod(cluster, name).await,
         Action::ApplySecret { name, key, .. } => secret::apply(cluster, run, name, key).await,
         // The rehearsal is the provider, so it is the rehearsal that comes back.
@@ -57,6 +61,32 @@ async fn scale(cluster: &Cluster, workload: &WorkloadRef, replicas: u32) -> Resu
     };
     scaled.map_err(|error| SystemError::from_api(&format!("scale {workload} to {replicas}"), &error))?;
     Ok(format!("{} scaled", with_group(workload)))
+}
+
+/// Looks first, and changes nothing that is there unless told to, as `kubectl annotate` does.
+async fn annotate(
+    cluster: &Cluster,
+    object: &ObjectRef,
+    changes: &BTreeMap<String, Option<String>>,
+    overwrite: bool,
+) -> Result<String, SystemError> {
+    let api = objects::api(cluster, object);
+    let failed = |error: &kube::Error| SystemError::from_api(&format!("annotate {object}"), error);
+    let found = api.get(&object.name).await.map_err(|error| failed(&error))?;
+    let there = found.metadata.annotations.unwrap_or_default();
+    let declared = changes.iter().filter(|(_, value)| value.is_some()).filter_map(|(key, _)| there.get_key_value(key));
+    let declared: Vec<_> = declared.map(|(key, value)| format!("'{key}' already has a value ({value})")).collect();
+    if !overwrite && !declared.is_empty() {
+        let message = format!(
+            "annotate {object}: --overwrite is false but found the following declared annotation(s): {}",
+            declared.join("; ")
+        );
+        return Err(SystemError { message, transient: false });
+    }
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": changes } }));
+    let parameters = PatchParams { field_manager: Some("kubectl-annotate".to_owned()), ..PatchParams::default() };
+    api.patch(&object.name, &parameters, &patch).await.map_err(|error| failed(&error))?;
+    Ok(format!("{} annotated", object.with_group()))
 }
 
 /// Deletes in the background, as kubectl does; it then waits until the pod is gone, which

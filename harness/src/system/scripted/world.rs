@@ -198,5 +198,12 @@ pub(super) fn receipt(fault: &Fault) -> Receipt {
             proxy: "scripted".to_owned(),
             trick: trick.clone(),
         },
+        Fault::Annotate(annotate) => Receipt::Annotate {
+            namespace,
+            object: annotate.object.clone(),
+            key: annotate.key.clone(),
+            value_before: None,
+            value_fault: annotate.value.clone(),
+        },
     }
 }

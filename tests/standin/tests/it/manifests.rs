@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service};
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,6 +49,7 @@ fn every_manifest_is_understood_whole() {
             ("v1", "ConfigMap") => check::<ConfigMap>(&manifest),
             ("v1", "Service") => check::<Service>(&manifest),
             ("policy/v1", "PodDisruptionBudget") => check::<PodDisruptionBudget>(&manifest),
+            ("networking.k8s.io/v1", "Ingress") => check::<Ingress>(&manifest),
             ("apps/v1", "Deployment") => check::<Deployment>(&manifest),
             ("apps/v1", "StatefulSet") => check::<StatefulSet>(&manifest),
             other => panic!("unexpected {other:?}"),

@@ -1,4 +1,4 @@
-//! Services.
+//! Services, and Ingresses before them.
 
 use serde_json::{Value, json};
 
@@ -31,5 +31,26 @@ pub(super) fn spec(spec: &Value, found: &mut Found) {
     if is_headless && spec["type"] == "NodePort" {
         let why = "may not be set to 'None' for NodePort services";
         found.invalid("spec.clusterIPs[0]", &spec["clusterIP"], why);
+    }
+}
+
+/// Checks the spec of an Ingress.
+pub(super) fn ingress(spec: &Value, found: &mut Found) {
+    let none = Vec::new();
+    let rules = spec["rules"].as_array().unwrap_or(&none);
+    if rules.is_empty() && spec["defaultBackend"].is_null() {
+        found.invalid("spec", spec, "either `defaultBackend` or `rules` must be specified");
+    }
+    for (route, path) in rules.iter().enumerate().flat_map(|(index, rule)| {
+        let paths = rule["http"]["paths"].as_array().into_iter().flatten().enumerate();
+        paths.map(move |(place, path)| (path, format!("spec.rules[{index}].http.paths[{place}]")))
+    }) {
+        let is_absolute = route["path"].as_str().is_some_and(|text| text.starts_with('/'));
+        if !is_absolute && route["pathType"] != "ImplementationSpecific" {
+            found.invalid(&format!("{path}.path"), &route["path"], "must be an absolute path");
+        }
+        if route["backend"]["service"].is_null() && route["backend"]["resource"].is_null() {
+            found.required(&format!("{path}.backend"), "");
+        }
     }
 }

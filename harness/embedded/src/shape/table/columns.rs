@@ -37,6 +37,7 @@ fn columns(kind: &str) -> &'static str {
             "Name, Status, Volume, Capacity, Access Modes, StorageClass, VolumeAttributesClass, Age, +VolumeMode"
         }
         "PodDisruptionBudget" => "Name, Min Available, Max Unavailable, #Allowed Disruptions, Age",
+        "Ingress" => "Name, Class, Hosts, Address, Ports, Age",
         _ => "Name, Age",
     }
 }

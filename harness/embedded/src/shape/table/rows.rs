@@ -63,6 +63,7 @@ pub(super) fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             let (least, most) = (bound(&spec["minAvailable"]), bound(&spec["maxUnavailable"]));
             vec![name, json!(least), json!(most), json!(number(&status["disruptionsAllowed"])), age]
         }
+        "Ingress" => ingress(object, name, age),
         _ => vec![name, age],
     }
 }
@@ -165,6 +166,20 @@ fn shortened(list: Vec<String>) -> String {
     let more = list.len().saturating_sub(LISTED_MAX);
     let shown = list.iter().take(LISTED_MAX).map(String::as_str).collect::<Vec<_>>().join(",");
     if more > 0 { format!("{shown} + {more} more...") } else { shown }
+}
+
+fn ingress(object: &Value, name: Value, age: Value) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let hosts = items(&spec["rules"]).iter().map(|rule| text(&rule["host"]).to_owned());
+    let hosts = shortened(hosts.filter(|host| !host.is_empty()).collect());
+    let hosts = if hosts.is_empty() { "*".to_owned() } else { hosts };
+    let addresses = joined(&status["loadBalancer"]["ingress"], |one| {
+        let ip = text(&one["ip"]);
+        if ip.is_empty() { text(&one["hostname"]).to_owned() } else { ip.to_owned() }
+    });
+    let ports = if items(&spec["tls"]).is_empty() { "80" } else { "80, 443" };
+    let class = or_none(text(&spec["ingressClassName"]));
+    vec![name, json!(class), json!(hosts), json!(addresses), json!(ports), age]
 }
 
 fn service_port(port: &Value) -> String {
