@@ -102,6 +102,8 @@ pub enum What {
     },
     /// A scenario began; the plan makes the journal replayable by itself.
     ScenarioStarted(Box<Plan>),
+    /// In which lane the scenario runs; only where several run side by side.
+    LaneTaken(LaneFacts),
     /// A scenario was not run, because its surroundings lack what it needs.
     ScenarioSkipped {
         /// What would have been run.
@@ -222,6 +224,18 @@ pub struct RunFacts {
     pub profile: String,
     /// What the profile changes in the manifests, one line a change.
     pub profile_changes: Vec<String>,
+    /// How many scenarios run side by side at most.
+    #[serde(default = "one_lane", skip_serializing_if = "is_one_lane")]
+    pub lanes: u32,
+}
+
+const fn one_lane() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it by reference")]
+const fn is_one_lane(lanes: &u32) -> bool {
+    *lanes == 1
 }
 
 /// Which cluster the run is on.
@@ -239,6 +253,16 @@ pub struct ClusterFacts {
     /// uid of the namespace `kube-system`, which identifies a cluster.
     pub uid: String,
     /// The namespace that the run works in.
+    pub namespace: String,
+}
+
+/// A lane: the namespace in which one scenario at a time runs beside those of other lanes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LaneFacts {
+    /// From 1, which is the system's own namespace.
+    pub lane: u32,
+    /// Its namespace, which stands for the one that commands and manifests name.
     pub namespace: String,
 }
 

@@ -142,6 +142,7 @@ pub fn must_sync(event: &Event) -> bool {
         | What::StageStarted { .. }
         | What::StageFinished { .. }
         | What::ScenarioStarted(_)
+        | What::LaneTaken(_)
         | What::ScenarioSkipped { .. }
         | What::PhaseEntered(_)
         | What::Evidence { .. }

@@ -1,8 +1,8 @@
 //! One run from its first event to its exit code.
 //!
 //! A run takes the cluster's lock, heals what dead runs left, releases (for the gate),
-//! rehearses the chosen plans one after the other, and writes its reports; it writes
-//! them also when it is cancelled or when a stage fails.
+//! rehearses the chosen plans, in lanes side by side where it may, and writes its reports; it
+//! writes them also when it is cancelled or when a stage fails.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -14,30 +14,34 @@ use crate::clock::RunClock;
 use crate::cluster::Cluster;
 use crate::cluster::permission::Refused;
 use crate::config::Config;
-use crate::engine;
-use crate::event::{Event, Offset, RunFacts, What};
+use crate::event::{RunFacts, What};
 use crate::guardian::Guardian;
 use crate::heal::{self, Ledger, Opened};
 use crate::pipeline;
 use crate::report::Report;
 use crate::scenario::plan::Plan;
 use crate::system::SystemError;
-use crate::system::live::Live;
-use crate::verdict::{Exit, judge};
+use crate::verdict::Exit;
 
 mod bundle;
 pub mod directory;
 pub mod files;
 mod hold;
+mod lanes;
 mod needs;
 pub mod place;
 pub mod recorder;
+mod rehearse;
 pub mod release;
+mod schedule;
 pub mod select;
 
 use directory::RunDirectory;
+use lanes::Lane;
+pub use lanes::NoLanes;
 use place::{Place, PlaceError};
-use recorder::{Display, RecordError, Recorder};
+use recorder::{Display, RecordError, Recorder, Shared};
+use rehearse::Rehearsal;
 
 /// What a run is asked to do.
 pub struct Request {
@@ -47,8 +51,10 @@ pub struct Request {
     pub place: Place,
     /// What is released before rehearsing; nothing for `run`.
     pub release: Option<release::Release>,
-    /// What is rehearsed, in order.
+    /// What is rehearsed, in order where it is one after the other.
     pub plans: Vec<Plan>,
+    /// How many run side by side; as many as fit the machine where absent.
+    pub lanes: Option<u32>,
     /// `rehearsal`, `as-deployed`…
     pub profile: String,
     /// What the profile changes in the manifests, one line a change.
@@ -93,6 +99,9 @@ pub enum RunError {
     /// Events could not be recorded, and what was broken by then is not verified as healed.
     #[error("{0}; what was broken is not verified as healed")]
     LeftBroken(RecordError),
+    /// So many lanes cannot be had; nothing was done.
+    #[error(transparent)]
+    Lanes(#[from] NoLanes),
     /// The cluster.
     #[error(transparent)]
     Place(#[from] PlaceError),
@@ -130,8 +139,9 @@ pub enum RunError {
 ///
 /// # Errors
 /// [`RunError`]; by then everything that was broken is healed, or the guardian is at it.
-pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationToken) -> Result<Finished, RunError> {
+pub async fn run(request: Request, display: Display, cancel: &CancellationToken) -> Result<Finished, RunError> {
     let clock = RunClock::start();
+    let lanes = lanes::count(request.lanes, &request.place, request.release.is_some(), &request.plans)?;
     let state = heal::state_directory().map_err(RunError::State)?;
     let orphans = heal::orphans(&state).map_err(|error| match error {
         unusable @ heal::HealError::State { .. } => RunError::State(unusable),
@@ -139,7 +149,7 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     })?;
     let directory = RunDirectory::create(&request.runs, &clock)
         .map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
-    let mut recorder = match begin(&request, &directory, clock, display) {
+    let recorder = match begin(&request, lanes, &directory, clock, display) {
         Ok(recorder) => recorder,
         Err(error) => {
             directory.discard();
@@ -159,7 +169,7 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
             return Err(error);
         }
     };
-    let ended = on_cluster(&request, &standing, &state, &directory, &mut recorder, cancel).await;
+    let ended = on_cluster(&request, lanes, &standing, &state, &directory, &recorder, cancel).await;
     // A cluster of the run's own goes whatever became of the run, and its lock with it.
     let own = standing.is_own();
     let stopped = standing.leave();
@@ -171,9 +181,10 @@ pub async fn run(request: Request, display: Display<'_>, cancel: &CancellationTo
     if let Some(mebibytes) = peak_memory() {
         recorder.emit(What::Note { text: format!("this program used {mebibytes} MiB of memory at most") })?;
     }
-    recorder.emit(What::RunEnded { clean: recorder.is_clean() })?;
-    let report = recorder.known().report();
-    let timelines = files::timelines(&recorder.journal_path()).map_err(RecordError::from)?;
+    let clean = recorder.lock().is_clean();
+    recorder.emit(What::RunEnded { clean })?;
+    let report = recorder.lock().known().report();
+    let timelines = files::timelines(&recorder.lock().journal_path()).map_err(RecordError::from)?;
     files::write(&report, &timelines, directory.path())?;
     directory.publish().map_err(|source| RunError::Directory { path: request.runs.clone(), source })?;
     Ok(Finished { exit: report.exit(), report, directory: directory.path().to_owned(), failed })
@@ -187,15 +198,16 @@ fn peak_memory() -> Option<u64> {
     Some(kibibytes.div_ceil(1024))
 }
 
-fn begin<'a>(
+fn begin(
     request: &Request,
+    lanes: u32,
     directory: &RunDirectory,
     clock: RunClock,
-    display: Display<'a>,
-) -> Result<Recorder<'a>, RecordError> {
+    display: Display,
+) -> Result<Shared, RecordError> {
     let mut recorder = Recorder::create(directory.path(), clock, display)?;
-    recorder.emit(What::RunStarted(Box::new(facts(request, directory, &clock))))?;
-    Ok(recorder)
+    recorder.emit(What::RunStarted(Box::new(facts(request, lanes, directory, &clock))))?;
+    Ok(Shared::new(recorder))
 }
 
 /// Finds or starts the cluster, makes sure that it may be written to, and takes the namespace.
@@ -220,103 +232,107 @@ async fn enter(request: &Request, state: &Path, run: &str) -> Result<(place::Sta
 /// Everything between a standing cluster and the last event.
 async fn on_cluster(
     request: &Request,
+    lanes: u32,
     standing: &place::Standing,
     state: &Path,
     directory: &RunDirectory,
-    recorder: &mut Recorder<'_>,
+    recorder: &Shared,
     cancel: &CancellationToken,
 ) -> Result<Option<release::StageFailed>, RunError> {
     let cluster = standing.cluster();
     recorder.emit(What::ClusterReady(cluster.facts.clone()))?;
-    if let Some(release) = &request.release
-        && let Some(failed) = release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await?
-    {
-        let about = bundle::About::release(recorder.known());
-        write_bundle(about, cluster, directory, recorder, cancel).await?;
-        return Ok(Some(failed));
-    }
+    let released = match &request.release {
+        None => None,
+        Some(release) => match release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await? {
+            Ok(built) => built.map(|built| (release, built)),
+            Err(failed) => {
+                tell_of_bad_release(cluster, directory, recorder, cancel).await?;
+                return Ok(Some(failed));
+            }
+        },
+    };
     if request.plans.is_empty() {
         return Ok(None);
     }
     let plans = needs::met(&request.plans, cluster, recorder).await?;
-    let ledger = Ledger::create(
-        state,
-        Opened {
-            run: directory.run().to_owned(),
-            cluster: standing.selection().clone(),
-            namespace: cluster.namespace.clone(),
-            journal: recorder.journal_path(),
-            pid: std::process::id(),
-        },
-    )
-    .map_err(RunError::State)?;
+    let ledger = Ledger::create(state, opened(standing, directory, recorder)).map_err(RunError::State)?;
     let guardian = Guardian::start(&request.program, ledger.path()).map_err(RunError::Guardian)?;
-    recorder.guard_with(ledger);
-    let system = Live::new(cluster.clone(), recorder.clock, directory.run().to_owned(), request.seed);
-    for plan in &plans {
-        if cancel.is_cancelled() {
-            break;
+    recorder.lock().guard_with(ledger);
+    let lanes = Lane::all(cluster, lanes);
+    let rehearsed = match &released {
+        Some((release, built)) => {
+            let copies = lanes::Copies { config: &request.config, release, built, run: directory.run() };
+            match copies.stand(&lanes, recorder, cancel).await {
+                Ok(true) => rehearse(request, &plans, &lanes, directory, recorder, cancel).await,
+                Ok(false) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
         }
-        let clock = recorder.clock;
-        let plan = &hold::outlasting_restarts(plan, cluster).await;
-        let ran = engine::run(plan, &system, &clock, cancel, &mut |event: &Event| recorder.accept(event)).await;
-        let outcome = ran.map_err(|unrecorded| match unrecorded.healed {
-            true => RunError::Record(unrecorded.source),
-            false => RunError::LeftBroken(unrecorded.source),
-        })?;
-        if let Some(fault) = outcome.fault_sent_at() {
-            record_logs(plan, fault, cluster, recorder, cancel).await?;
-        }
-        let about = bundle::About::scenario(&plan.id, &judge(plan, &outcome), recorder.known());
-        write_bundle(about, cluster, directory, recorder, cancel).await?;
-    }
+        None => rehearse(request, &plans, &lanes, directory, recorder, cancel).await,
+    };
+    let removed = lanes::remove(&lanes, directory.run(), standing.is_own(), recorder).await;
+    rehearsed.and(removed)?;
     // A guardian that is not dismissed goes on healing when this process has ended.
-    let clean = recorder.is_clean();
-    recorder.release()?;
+    let clean = {
+        let mut recorder = recorder.lock();
+        recorder.release()?;
+        recorder.is_clean()
+    };
     if clean {
         guardian.dismiss().map_err(RunError::Guardian)?;
     }
     Ok(None)
 }
 
-/// Records what pods logged since the fault, unless the user is waiting for the run to end.
-async fn record_logs(
-    plan: &Plan,
-    fault: Offset,
-    cluster: &Cluster,
-    recorder: &mut Recorder<'_>,
+async fn rehearse(
+    request: &Request,
+    plans: &[Plan],
+    lanes: &[Lane],
+    directory: &RunDirectory,
+    recorder: &Shared,
     cancel: &CancellationToken,
-) -> Result<(), RecordError> {
-    if cancel.is_cancelled() {
-        return Ok(());
-    }
-    let clock = recorder.clock;
-    match bundle::logged(cluster, fault, &clock, cancel).await {
-        Ok(lines) => lines.into_iter().try_for_each(|line| {
-            recorder.accept(&Event { at: clock.now(), scenario: Some(plan.id.clone()), what: What::Logged(line) })
-        }),
-        Err(error) => recorder.emit(What::Note { text: format!("{}: no log lines: {error}", plan.id) }),
-    }
+) -> Result<(), RunError> {
+    let clock = recorder.lock().clock;
+    let rehearsal = Rehearsal {
+        recorder: recorder.clone(),
+        clock,
+        run: directory.run().to_owned(),
+        directory: directory.path().to_owned(),
+        seed: request.seed,
+        cancel: cancel.clone(),
+        side_by_side: lanes.len() > 1,
+    };
+    rehearsal.carry_out(lanes.to_vec(), plans.to_vec()).await
 }
 
-/// Writes a bundle where something went wrong, unless the user is waiting for the run to end.
-async fn write_bundle(
-    about: Option<bundle::About>,
+/// Writes a bundle about a release that failed, unless the user is waiting for the run to end.
+async fn tell_of_bad_release(
     cluster: &Cluster,
     directory: &RunDirectory,
-    recorder: &mut Recorder<'_>,
+    recorder: &Shared,
     cancel: &CancellationToken,
 ) -> Result<(), RecordError> {
+    let about = bundle::About::release(recorder.lock().known());
     let Some(about) = about.filter(|_| !cancel.is_cancelled()) else {
         return Ok(());
     };
-    let clock = recorder.clock;
-    let journal = recorder.journal_path();
+    let clock = recorder.lock().clock;
+    let journal = recorder.lock().journal_path();
     let text = bundle::write(&about, cluster, directory.path(), &journal, &clock, cancel).await;
     recorder.emit(What::Note { text })
 }
 
-fn facts(request: &Request, directory: &RunDirectory, clock: &RunClock) -> RunFacts {
+fn opened(standing: &place::Standing, directory: &RunDirectory, recorder: &Shared) -> Opened {
+    Opened {
+        run: directory.run().to_owned(),
+        cluster: standing.selection().clone(),
+        namespace: standing.cluster().namespace.clone(),
+        journal: recorder.lock().journal_path(),
+        pid: std::process::id(),
+    }
+}
+
+fn facts(request: &Request, lanes: u32, directory: &RunDirectory, clock: &RunClock) -> RunFacts {
     RunFacts {
         run: directory.run().to_owned(),
         started: clock.started().to_string(),
@@ -325,6 +341,7 @@ fn facts(request: &Request, directory: &RunDirectory, clock: &RunClock) -> RunFa
         version: env!("CARGO_PKG_VERSION").to_owned(),
         profile: request.profile.clone(),
         profile_changes: request.profile_changes.clone(),
+        lanes,
     }
 }
 

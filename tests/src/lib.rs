@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::Config;
@@ -205,6 +206,13 @@ pub fn eventually<T>(within: Duration, mut look: impl FnMut() -> Result<T, Strin
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
+}
+
+/// Held by a test for as long as nothing may run beside it: what does so disturbs a measurement.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // A test that failed before says so itself.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The journal of the newest run in a directory, where there is one.

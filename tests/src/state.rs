@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::Ingress;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, DeleteParams, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::Serialize;
@@ -20,26 +20,51 @@ const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 /// The programs of the system; probes come and go.
 const PROGRAMS: [&str; 2] = ["standin", "redis-server"];
 
-/// Specs, settings, Secrets, ready pods and processes of the system on a cluster whose
+/// Namespaces of the cluster; specs, settings, Secrets, Ingress annotations, ready pods and
+/// processes of the system, and how the double of the LLM's API behaves, on a cluster whose
 /// outermost process is `cluster`.
 ///
 /// # Panics
 /// Where the cluster does not answer.
 pub async fn of_system(kubeconfig: &Path, cluster: u32) -> Value {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("the kubeconfig can be read");
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    let client = Client::try_from(config.expect("the kubeconfig is valid")).expect("the kubeconfig is complete");
+    let client = client(kubeconfig).await;
     let pods = objects::<Pod>(&client).await;
+    let namespaces = Api::<Namespace>::all(client.clone()).list(&ListParams::default()).await;
+    let namespaces = namespaces.expect("the cluster answers").items.into_iter().map(|one| one.metadata.name);
     json!({
+        "namespaces": namespaces.collect::<Vec<_>>(),
         "deployments": part(objects::<Deployment>(&client).await, "/spec"),
         "stateful-sets": part(objects::<StatefulSet>(&client).await, "/spec"),
         "services": part(objects::<Service>(&client).await, "/spec"),
         "config-maps": part(objects::<ConfigMap>(&client).await, "/data"),
         "load-balancers": part(objects::<Ingress>(&client).await, "/metadata/annotations"),
         "secrets": part(objects::<Secret>(&client).await, "/data"),
+        "llm-double": double(&client).await,
         "pods": readiness(&pods),
         "processes": processes_below(cluster),
     })
+}
+
+/// Deletes the pods of the system whose container was started again: the kubelet would let the
+/// next restart of the same pod wait, longer each time.
+///
+/// # Panics
+/// Where the cluster does not answer.
+pub async fn replace_restarted_pods(kubeconfig: &Path) {
+    let pods: Api<Pod> = Api::namespaced(client(kubeconfig).await, NAMESPACE);
+    for pod in pods.list(&ListParams::default()).await.expect("the cluster answers").items {
+        let statuses = pod.status.and_then(|status| status.container_statuses).unwrap_or_default();
+        if statuses.iter().any(|status| status.restart_count > 0) {
+            let name = pod.metadata.name.unwrap_or_default();
+            pods.delete(&name, &DeleteParams::default()).await.expect("a pod can be deleted");
+        }
+    }
+}
+
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).expect("the kubeconfig can be read");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Client::try_from(config.expect("the kubeconfig is valid")).expect("the kubeconfig is complete")
 }
 
 async fn objects<K>(client: &Client) -> Vec<Value>
@@ -53,6 +78,21 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), NAMESPACE);
     let found = api.list(&ListParams::default()).await.expect("the cluster answers");
     found.items.iter().map(|object| serde_json::to_value(object).expect("an object is JSON")).collect()
+}
+
+/// How the double of the LLM's API behaves; what it has counted goes on. Null while it restarts.
+async fn double(client: &Client) -> Value {
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/services/outside:8080/proxy/control");
+    let mut control = answer(client, &path).await.unwrap_or_default();
+    if let Some(control) = control.as_object_mut() {
+        control.remove("counters");
+    }
+    control
+}
+
+async fn answer(client: &Client, path: &str) -> Option<Value> {
+    let request = http::Request::get(path).body(Vec::new()).expect("the path is valid");
+    client.request(request).await.ok()
 }
 
 fn part(objects: Vec<Value>, pointer: &str) -> BTreeMap<String, Value> {

@@ -137,7 +137,7 @@ fn scenario_files_are_told_by_line_and_column() {
 
 #[test]
 fn names_that_mean_nothing_are_told_with_what_there_is() {
-    let rows: [(&[&str], Expected<'_>); 12] = [
+    let rows: [(&[&str], Expected<'_>); 14] = [
         (
             &["gate", "redis-found"],
             Expected { code: 2, error: &["`redis-found`", "`redis-lost/killed`"], hint: "xtask list" },
@@ -160,6 +160,18 @@ fn names_that_mean_nothing_are_told_with_what_there_is() {
         (
             &["report", "19700101-000000"],
             Expected { code: 2, error: &["`19700101-000000`", "journal.ndjson"], hint: "run id" },
+        ),
+        (
+            &["gate", "--lanes", "2", "--context", "staging"],
+            Expected {
+                code: 2,
+                error: &["2 lanes", "`staging`", "clusters that this program made"],
+                hint: "--lanes 1",
+            },
+        ),
+        (
+            &["run", "redis-lost", "--lanes", "2"],
+            Expected { code: 2, error: &["2 lanes", "without a release"], hint: "--lanes 1" },
         ),
         (
             &["gate", "--config", "no.toml"],

@@ -2,20 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use gameday_tests::{Place, project};
+use gameday_tests::{Place, alone, project};
 use serde_json::Value;
 
-/// One gate after the other: what runs beside a measurement disturbs it.
-static ALONE: Mutex<()> = Mutex::new(());
-
 const VARIANTS: [&str; 4] = ["redis-lost/killed", "redis-lost/deleted", "redis-lost/hung", "redis-lost/gone"];
-
-fn alone() -> MutexGuard<'static, ()> {
-    // A test that failed before says so itself.
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Verdict by scenario id, from `report.json`.
 fn verdicts(report: &Value) -> Vec<(String, String)> {
@@ -55,29 +45,17 @@ fn the_gate_is_green_on_the_good_build_and_its_report_renders_again_the_same() {
     assert_eq!(steps[1]["recovered"], true);
 }
 
-/// The four variants in four processes, each with a cluster of its own: the budget is the
-/// runbook's, and waiting for it four times in a row would take five minutes.
-fn one_by_one(arguments: &[&str], expected_code: i32, expected_verdict: &str) -> Vec<Value> {
-    std::thread::scope(|scope| {
-        let runs = VARIANTS.map(|variant| {
-            scope.spawn(move || {
-                let place = Place::new();
-                let command: Vec<&str> = ["gate", variant].iter().chain(arguments).copied().collect();
-                place.run(command).expect_code(expected_code);
-                let report = place.report();
-                assert_eq!(verdicts(&report), [(variant.to_owned(), expected_verdict.to_owned())]);
-                report["scenarios"][0].clone()
-            })
-        });
-        runs.into_iter().map(|run| run.join().unwrap()).collect()
-    })
-}
-
 #[test]
 fn a_build_that_never_reconnects_is_red_in_every_variant() {
     let _alone = alone();
-    for scenario in one_by_one(&["--build", "never-reconnects"], 1, "fail") {
+    let place = Place::new();
+    // Side by side: the budget is the runbook's, and waiting for it four times takes five minutes.
+    place.run(["gate", "redis-lost", "--build", "never-reconnects", "--lanes", "4"]).expect_code(1);
+    let report = place.report();
+    assert_eq!(verdicts(&report), VARIANTS.map(|variant| (variant.to_owned(), "fail".to_owned())));
+    for scenario in report["scenarios"].as_array().unwrap() {
         assert!(scenario["fault-proven"] == true, "it is red because it did not recover: {scenario}");
+        assert!(scenario["lane"]["namespace"].is_string(), "{scenario}");
     }
 }
 

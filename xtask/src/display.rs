@@ -1,15 +1,21 @@
 //! The live display: what is happening, on standard error.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use harness::event::{Ended, Event, Phase, RolloutStep, StageResult, What};
-use indicatif::{ProgressBar, ProgressStyle};
+use harness::scenario::plan::ScenarioId;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::{Shared, say};
 
-/// Shows events: a moving line on a terminal, plain lines elsewhere.
+/// How often a moving line moves.
+const TICK: Duration = Duration::from_millis(120);
+
+/// Shows events: moving lines on a terminal, plain lines elsewhere.
 pub(crate) struct Live {
-    bar: Option<ProgressBar>,
+    bars: Option<Bars>,
     quiet: bool,
     verbose: bool,
     groups: Option<Groups>,
@@ -20,20 +26,18 @@ impl Live {
         let moves = !shared.quiet
             && std::io::stderr().is_terminal()
             && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
-        let bar = moves.then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is valid");
-            let bar = ProgressBar::new_spinner().with_style(style);
-            bar.enable_steady_tick(std::time::Duration::from_millis(120));
-            bar
-        });
-        let groups = std::env::var_os("GITHUB_ACTIONS").is_some().then(Groups::default);
-        Self { bar, quiet: shared.quiet, verbose: shared.verbose, groups }
+        Self {
+            bars: moves.then(Bars::new),
+            quiet: shared.quiet,
+            verbose: shared.verbose,
+            groups: std::env::var_os("GITHUB_ACTIONS").map(|_| Groups::default()),
+        }
     }
 
     /// Shows one event.
     pub(crate) fn show(&mut self, event: &Event) {
-        if let (Some(bar), Some(doing)) = (&self.bar, doing(event)) {
-            bar.set_message(doing);
+        if let Some(bars) = &mut self.bars {
+            bars.show(event);
         }
         if self.quiet {
             return;
@@ -44,11 +48,9 @@ impl Live {
         match told(event) {
             Some(line) => self.line(&format!("{:>9}  {line}", event.at.to_string())),
             None if self.verbose => {
-                self.line(&format!(
-                    "{:>9}  {}",
-                    event.at.to_string(),
-                    serde_json::to_string(&event.what).unwrap_or_default()
-                ));
+                let scenario = event.scenario.as_ref().map(|id| format!("{id}: ")).unwrap_or_default();
+                let what = serde_json::to_string(&event.what).unwrap_or_default();
+                self.line(&format!("{:>9}  {scenario}{what}", event.at.to_string()));
             }
             None => {}
         }
@@ -57,19 +59,58 @@ impl Live {
         }
     }
 
-    /// Removes the moving line.
-    pub(crate) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-
     fn line(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| say::narrative(line)),
+        match &self.bars {
+            Some(bars) => bars.all.suspend(|| say::narrative(line)),
             None => say::narrative(line),
         }
     }
+}
+
+/// One moving line for the run, and one for each scenario that is under way.
+struct Bars {
+    all: MultiProgress,
+    run: ProgressBar,
+    scenarios: BTreeMap<ScenarioId, ProgressBar>,
+}
+
+impl Bars {
+    fn new() -> Self {
+        let all = MultiProgress::new();
+        let run = moving(&all);
+        Self { all, run, scenarios: BTreeMap::new() }
+    }
+
+    fn show(&mut self, event: &Event) {
+        let Some(scenario) = &event.scenario else {
+            return doing(event).into_iter().for_each(|doing| self.run.set_message(doing));
+        };
+        if matches!(event.what, What::ScenarioEnded(_)) {
+            if let Some(bar) = self.scenarios.remove(scenario) {
+                bar.finish_and_clear();
+                self.all.remove(&bar);
+            }
+            return;
+        }
+        if let Some(doing) = doing(event) {
+            let bar = self.scenarios.entry(scenario.clone()).or_insert_with(|| moving(&self.all));
+            bar.set_message(doing);
+            self.run.set_message(format!("rehearsing, {} under way", self.scenarios.len()));
+        }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.scenarios.values().chain([&self.run]).for_each(ProgressBar::finish_and_clear);
+    }
+}
+
+fn moving(all: &MultiProgress) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is valid");
+    let bar = all.add(ProgressBar::new_spinner().with_style(style));
+    bar.enable_steady_tick(TICK);
+    bar
 }
 
 /// Lines that a CI job's log folds together. Groups do not nest there: of what goes on at the
@@ -134,6 +175,7 @@ fn told(event: &Event) -> Option<String> {
             format!("{stage}: {}{facts}", result_words(result))
         }
         What::ScenarioStarted(plan) => format!("{}: {}", plan.id, plan.title),
+        What::LaneTaken(lane) => format!("{scenario}in lane {}, namespace {}", lane.lane, lane.namespace),
         What::ScenarioSkipped { plan, why } => format!("{}: skipped, {why}", plan.id),
         What::PhaseEntered(phase) => format!("{scenario}{}", phase_words(*phase)),
         What::FaultSent => format!("{scenario}fault sent"),

@@ -205,6 +205,7 @@ impl From<StageFailed> for Failure {
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
+            RunError::Lanes(_) => Self::of(Exit::Usage, &error).hint("leave --lanes out, or say --lanes 1"),
             RunError::Place(error) => error.into(),
             RunError::Refused(error) => error.into(),
             RunError::Heal(_) => Self::of(Exit::CleanUpIncomplete, &error).hint(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use harness::config::Config;
+use harness::event::Event;
 use harness::pipeline::manifests;
 use harness::report;
 use harness::run::place::{DEFAULT_NAME, Place};
@@ -62,6 +63,10 @@ struct Rehearsal {
     /// Seed of all randomness; the report's last line repeats it.
     #[arg(long)]
     seed: Option<u64>,
+    /// How many scenarios run side by side, each with a copy of the release in a namespace of its
+    /// own; as many as fit this machine where absent. Always one on clusters of others.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    lanes: Option<u32>,
     /// Where run directories are made.
     #[arg(long, env = "GAMEDAY_RUNS", value_name = "DIRECTORY", default_value = RUNS)]
     runs: PathBuf,
@@ -117,6 +122,7 @@ pub(crate) fn release(place: &Where, release: Release, config: Config, shared: &
         profile: release.profile.clone(),
         release: Some(release),
         plans: Vec::new(),
+        lanes: None,
         profile_changes: manifests.profile_changes,
         // Nothing about it is random.
         seed: 0,
@@ -163,6 +169,7 @@ fn rehearse(
         place: rehearsal.place.place(&config)?,
         release,
         plans,
+        lanes: rehearsal.lanes,
         profile: rehearsal.profile.clone(),
         profile_changes: manifests.profile_changes,
         seed: rehearsal.seed.unwrap_or_else(|| u64::from(std::process::id())),
@@ -177,12 +184,12 @@ fn rehearse(
 fn carry_out(request: Request, shared: &Shared) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut live = Live::new(shared);
+    let display = Box::new(move |event: &Event| live.show(event));
     let (finished, signal) = runtime.block_on(async {
         let (cancel, signal) = signals::cancelled_by_signals()?;
-        let finished = run::run(request, &mut |event| live.show(event), &cancel).await;
+        let finished = run::run(request, display, &cancel).await;
         anyhow::Ok((finished, signal))
     })?;
-    live.finish();
     let finished = finished.map_err(Failure::from)?;
     print(&finished, shared)?;
     if let Some(failed) = finished.failed {

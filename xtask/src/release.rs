@@ -176,6 +176,5 @@ fn with_stages<T>(
         let mut sink = |what: What| live.show(&Event { at: clock.now(), scenario: None, what });
         anyhow::Ok(work(&config, &cancel, &mut sink).await)
     })?;
-    live.finish();
     Ok(worked?)
 }

@@ -166,6 +166,9 @@ fn describe(plan: &scenario::plan::Plan, namespace: &str) -> String {
         "  load      {} requests/s, {} sockets through service {}",
         load.requests_per_second, load.sockets, plan.service
     ));
+    if plan.exclusive {
+        line("  alone     no other scenario runs beside it".to_owned());
+    }
     out
 }
 

@@ -50,8 +50,11 @@ pub enum Selection {
 pub struct Cluster {
     /// Acts on the cluster: reads, writes, watches. Its transparent retries are off.
     pub client: Client,
-    /// The namespace the run works in.
+    /// The namespace that is worked in.
     pub namespace: String,
+    /// The namespace that manifests and runbook commands name; another one than
+    /// [`Self::namespace`] in a lane, which stands for it.
+    pub home: String,
     /// Which cluster it is.
     pub facts: ClusterFacts,
     /// The API server for plain, measured connections (`pods/NAME:PORT/proxy/…`).
@@ -153,7 +156,21 @@ impl Cluster {
             .unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())))
             .map_err(|reason| ClusterError::Silent { name: name.clone(), server: server.clone(), reason })?;
         let facts = ClusterFacts { kind, name, server, version, uid, namespace: namespace.to_owned() };
-        Ok(Self { client, namespace: namespace.to_owned(), facts, api: Arc::new(api) })
+        let (namespace, home) = (namespace.to_owned(), namespace.to_owned());
+        Ok(Self { client, namespace, home, facts, api: Arc::new(api) })
+    }
+
+    /// The same cluster in another namespace, which stands for this one: a lane.
+    #[must_use]
+    pub fn lane(&self, namespace: &str) -> Self {
+        let facts = ClusterFacts { namespace: namespace.to_owned(), ..self.facts.clone() };
+        Self { namespace: namespace.to_owned(), facts, ..self.clone() }
+    }
+
+    /// Whether this is a lane beside the system's own namespace.
+    #[must_use]
+    pub fn is_lane(&self) -> bool {
+        self.namespace != self.home
     }
 
     /// The address on this machine that leads to the Service: its first node port.

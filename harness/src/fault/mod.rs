@@ -239,6 +239,20 @@ impl Receipt {
         Ok(undone)
     }
 
+    /// The namespace in which something was broken; absent where it was none.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::PodSignal { namespace, .. }
+            | Self::PodDelete { namespace, .. }
+            | Self::Scale { namespace, .. }
+            | Self::Annotate { namespace, .. } => Some(namespace),
+            Self::Secret(receipt) => Some(&receipt.namespace),
+            Self::LlmDouble(receipt) => Some(&receipt.namespace),
+            Self::Traffic { .. } => None,
+        }
+    }
+
     /// The workload that was broken; absent where it was none.
     #[must_use]
     pub fn workload(&self) -> Option<&WorkloadRef> {

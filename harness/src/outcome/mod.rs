@@ -141,6 +141,7 @@ impl Outcome {
             | What::StageStarted { .. }
             | What::StageFinished { .. }
             | What::ScenarioStarted(_)
+            | What::LaneTaken(_)
             | What::ScenarioSkipped { .. }
             | What::FaultPrepared { .. }
             | What::Rollout(_)

@@ -214,6 +214,7 @@ impl Deployment<'_> {
         permit(self.config, self.cluster).await?;
         let manifests = manifests::load(self.config, self.options.profile)?;
         let manifests = manifests.with_images(self.release)?.spoiled(self.config, self.release)?;
+        let manifests = manifests.for_lane(&self.cluster.home, &self.cluster.namespace);
         let objects = apply::plan(self.cluster, manifests.objects, self.options.run).await?;
         let workloads: Vec<WorkloadRef> = objects.iter().filter_map(|object| object.manifest.workload()).collect();
         let before = Before::read(self.cluster, &workloads).await?;

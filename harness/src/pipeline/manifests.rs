@@ -10,6 +10,7 @@ use super::BuiltRelease;
 use crate::config::Config;
 use crate::scenario::plan::{WorkloadKind, WorkloadRef};
 
+mod lane;
 pub mod overlay;
 
 /// The profile that leaves the manifests alone.

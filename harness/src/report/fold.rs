@@ -1,6 +1,6 @@
 //! The fold of a run's events into its report.
 
-use crate::event::{ClusterFacts, ClusterKind, Ended, Event, Offset, RunFacts, StageResult, Subject, What};
+use crate::event::{ClusterFacts, ClusterKind, Ended, Event, LaneFacts, Offset, RunFacts, StageResult, Subject, What};
 use crate::outcome::rollout::RolloutOutcome;
 use crate::outcome::{CheckTally, FirstBad, LoadTotals, Outcome, Recovery, Slip, StepResult};
 use crate::scenario::plan::{BudgetFrom, CheckName, Plan, ScenarioId};
@@ -62,6 +62,7 @@ enum Scenario {
 struct Open {
     plan: Plan,
     outcome: Outcome,
+    lane: Option<LaneFacts>,
     /// Something was, or was about to be, broken, and is not known to be healed.
     broken: bool,
     heal_failed: Option<String>,
@@ -93,7 +94,8 @@ impl Fold {
                 self.of_rollout(|rollout| rollout.pod_gone(event.at, name, uid));
             }
             // These are of a scenario.
-            What::PhaseEntered(_)
+            What::LaneTaken(_)
+            | What::PhaseEntered(_)
             | What::Evidence { .. }
             | What::PodSeen(_)
             | What::PodGone { .. }
@@ -165,6 +167,9 @@ impl Fold {
     #[must_use]
     pub fn report(&self) -> Report {
         let now = self.now;
+        let mut scenarios: Vec<ScenarioReport> = self.scenarios.iter().map(Scenario::report).collect();
+        // As in the files: side by side, the order of their starts is the scheduler's affair.
+        scenarios.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
         let mut report = Report {
             verdict: RunVerdict { verdict: Exit::Pass, why: String::new() },
             exit_code: 0,
@@ -175,7 +180,7 @@ impl Fold {
             took_ms: since_start(now),
             rollouts: self.stages.iter().filter_map(Stage::rollout).collect(),
             stages: self.stages.iter().map(|stage| stage.report(now)).collect(),
-            scenarios: self.scenarios.iter().map(Scenario::report).collect(),
+            scenarios,
             skipped: self.skipped.clone(),
             notes: self.notes.clone(),
             heal_failed: self.heal_failed.clone(),
@@ -209,7 +214,7 @@ impl Stage {
 impl Scenario {
     fn new(plan: &Plan) -> Self {
         let (plan, outcome) = (plan.clone(), Outcome::new(plan));
-        Self::Open(Box::new(Open { plan, outcome, broken: false, heal_failed: None }))
+        Self::Open(Box::new(Open { plan, outcome, lane: None, broken: false, heal_failed: None }))
     }
 
     fn id(&self) -> &ScenarioId {
@@ -261,12 +266,14 @@ impl Open {
             self.heal_failed = None;
         } else if let What::HealFailed { error } = &event.what {
             self.heal_failed = Some(error.clone());
+        } else if let What::LaneTaken(lane) = &event.what {
+            self.lane = Some(lane.clone());
         }
         self.outcome.apply(event);
     }
 
     fn report(&self) -> ScenarioReport {
-        let Self { plan, outcome, broken, heal_failed } = self;
+        let Self { plan, outcome, lane, broken, heal_failed } = self;
         let plan = plan.clone();
         let verdict = verdict(&judge(&plan, outcome));
         let recovery = outcome.recovery();
@@ -311,6 +318,7 @@ impl Open {
             line: plan.line,
             promise: plan.promise,
             workload: plan.workload,
+            lane: lane.clone(),
         }
     }
 }

@@ -145,6 +145,7 @@ fn facts(report: &Report) -> String {
         lines.push(format!("run {}, started {}, version {}", run.run, run.started, run.version));
         lines.push(format!("profile {}", run.profile));
         lines.extend(run.profile_changes.iter().map(|change| format!("changed by the profile: {change}")));
+        lines.extend((run.lanes > 1).then(|| words::lanes(run.lanes)));
     }
     if let Some(cluster) = &report.cluster {
         lines.push(format!("cluster {} {} at {}", cluster.name, cluster.version, cluster.server));

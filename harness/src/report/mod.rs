@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{ClusterFacts, Ended, Phase, RunFacts, StageResult};
+use crate::event::{ClusterFacts, Ended, LaneFacts, Phase, RunFacts, StageResult};
 use crate::scenario::plan::{BudgetFrom, Expect, Promise, ScenarioId, WorkloadRef};
 use crate::verdict::Exit;
 
@@ -57,7 +57,7 @@ pub struct Report {
     /// Rollouts and roll-backs, in order.
     #[serde(default)]
     pub rollouts: Vec<RolloutReport>,
-    /// Scenarios, in the order in which they ran.
+    /// Scenarios, in the order of their files; repeats of one in the order in which they ran.
     pub scenarios: Vec<ScenarioReport>,
     /// Scenarios that were chosen and not run, because their surroundings lack what they need.
     /// They count neither as kept nor as broken.
@@ -159,6 +159,9 @@ pub struct ScenarioReport {
     pub fault: String,
     /// The workload that was watched.
     pub workload: WorkloadRef,
+    /// The lane in which it ran, where several ran side by side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lane: Option<LaneFacts>,
     /// When the fault was sent.
     pub fault_sent_ms: Option<Millis>,
     /// Why it could not be injected.

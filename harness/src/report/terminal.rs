@@ -55,6 +55,7 @@ fn head(report: &Report) -> Vec<String> {
         lines.push(format!("{} {started}", paint(BOLD, "Gameday")));
         lines.push(format!("profile {}", words::one_line(&run.profile)));
         lines.extend(run.profile_changes.iter().map(|change| format!("  {}", words::shorten(change, TEXT_MAX))));
+        lines.extend((run.lanes > 1).then(|| words::lanes(run.lanes)));
     }
     lines.push(match &report.cluster {
         Some(cluster) => format!(

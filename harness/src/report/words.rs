@@ -166,6 +166,11 @@ pub(super) fn summary(scenario: &ScenarioReport) -> String {
     }
 }
 
+/// How many scenarios ran side by side.
+pub(super) fn lanes(lanes: u32) -> String {
+    format!("in {lanes} lanes side by side, each a namespace with the system in it")
+}
+
 /// What is broken.
 pub(super) fn fault(fault: &Fault) -> String {
     match fault {
@@ -329,6 +334,7 @@ pub(super) fn details(scenario: &ScenarioReport) -> Vec<(&'static str, String)> 
         ("measured", measured(scenario)),
         ("fault", format!("{}: {}", scenario.fault, fault_time(scenario))),
     ];
+    lines.extend(scenario.lane.iter().map(|lane| ("lane", format!("{}, in namespace {}", lane.lane, lane.namespace))));
     lines.extend(scenario.proof.iter().map(|rule| ("proof", proof(rule))));
     lines.push(("symptom", symptom(scenario)));
     for (place, one) in scenario.remedy.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::RunError;
-use super::recorder::Recorder;
+use super::recorder::Shared;
 use crate::cluster::Cluster;
 use crate::double;
 use crate::event::What;
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// [`RunError::Needs`] where the cluster does not say what it has.
-pub(super) async fn met(plans: &[Plan], cluster: &Cluster, recorder: &mut Recorder<'_>) -> Result<Vec<Plan>, RunError> {
+pub(super) async fn met(plans: &[Plan], cluster: &Cluster, recorder: &Shared) -> Result<Vec<Plan>, RunError> {
     let need = Need::LlmDouble;
     let is_needed = plans.iter().any(|plan| plan.without(need).as_ref() != Some(plan));
     if !is_needed || has(cluster, need).await.map_err(RunError::Needs)? {

@@ -1,7 +1,8 @@
 //! Where every event of a run goes, in order: journal, ledger, live display, report.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::RunClock;
 use crate::event::{Event, What};
@@ -11,7 +12,7 @@ use crate::report::Fold;
 use crate::scenario::plan::ScenarioId;
 
 /// Shows events as they happen; it decides nothing.
-pub type Display<'a> = &'a mut (dyn FnMut(&Event) + Send);
+pub type Display = Box<dyn FnMut(&Event) + Send>;
 
 /// An event could not be recorded; what it announces must not happen.
 #[derive(Debug, thiserror::Error)]
@@ -25,24 +26,26 @@ pub enum RecordError {
 }
 
 /// Takes in the events of one run. The journal alone keeps the samples: they are many.
-pub struct Recorder<'a> {
+pub struct Recorder {
     /// The run's clock.
     pub clock: RunClock,
     journal: Journal,
     ledger: Option<Ledger>,
     open: HashMap<ScenarioId, u32>,
+    namespaces: BTreeSet<String>,
     fold: Fold,
-    display: Display<'a>,
+    display: Display,
 }
 
-impl<'a> Recorder<'a> {
+impl Recorder {
     /// Starts the journal in the run's directory.
     ///
     /// # Errors
     /// [`RecordError::Journal`] where it cannot be created.
-    pub fn create(directory: &Path, clock: RunClock, display: Display<'a>) -> Result<Self, RecordError> {
+    pub fn create(directory: &Path, clock: RunClock, display: Display) -> Result<Self, RecordError> {
         let journal = Journal::create(&directory.join("journal.ndjson"))?;
-        Ok(Self { clock, journal, ledger: None, open: HashMap::new(), fold: Fold::default(), display })
+        let (open, namespaces) = (HashMap::new(), BTreeSet::new());
+        Ok(Self { clock, journal, ledger: None, open, namespaces, fold: Fold::default(), display })
     }
 
     /// From here on, faults are written into this ledger before they are injected.
@@ -89,16 +92,40 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
+    /// Records, on the disk before it returns, that a lane's namespace is about to be made.
+    ///
+    /// # Errors
+    /// [`RecordError::Ledger`]; then it may not be made.
+    pub fn made(&mut self, namespace: &str) -> Result<(), RecordError> {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.made(namespace)?;
+        }
+        self.namespaces.insert(namespace.to_owned());
+        Ok(())
+    }
+
+    /// Records that a lane's namespace is gone.
+    ///
+    /// # Errors
+    /// [`RecordError::Ledger`].
+    pub fn removed(&mut self, namespace: &str) -> Result<(), RecordError> {
+        if let Some(ledger) = &mut self.ledger {
+            ledger.removed(namespace)?;
+        }
+        self.namespaces.remove(namespace);
+        Ok(())
+    }
+
     /// What is known of the run so far.
     #[must_use]
     pub fn known(&self) -> &Fold {
         &self.fold
     }
 
-    /// Whether every fault that was recorded is healed.
+    /// Whether every fault that was recorded is healed, and every namespace that was made is gone.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.open.is_empty()
+        self.open.is_empty() && self.namespaces.is_empty()
     }
 
     /// Where the journal is.
@@ -116,6 +143,32 @@ impl<'a> Recorder<'a> {
     }
 }
 
+/// The one recorder of a run, shared by its lanes: their events interleave in one journal.
+#[derive(Clone)]
+pub struct Shared(Arc<Mutex<Recorder>>);
+
+impl Shared {
+    /// Shares a recorder.
+    #[must_use]
+    pub fn new(recorder: Recorder) -> Self {
+        Self(Arc::new(Mutex::new(recorder)))
+    }
+
+    /// The recorder, for as long as nobody waits: never across an `await`.
+    pub fn lock(&self) -> MutexGuard<'_, Recorder> {
+        // Whoever panicked here ends the run; what was recorded before is still right.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// [`Recorder::emit`].
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn emit(&self, what: What) -> Result<(), RecordError> {
+        self.lock().emit(what)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,9 +181,10 @@ mod tests {
     fn a_fault_is_in_the_ledger_before_it_is_accepted_and_an_unhealed_one_is_never_clean() {
         let directory = tempfile::tempdir().unwrap();
         let clock = RunClock::start();
-        let mut shown = Vec::new();
-        let mut show = |event: &Event| shown.push(event.clone());
-        let mut recorder = Recorder::create(directory.path(), clock, &mut show).unwrap();
+        let shown = Arc::new(Mutex::new(Vec::new()));
+        let showing = Arc::clone(&shown);
+        let show: Display = Box::new(move |event| showing.lock().unwrap().push(event.clone()));
+        let mut recorder = Recorder::create(directory.path(), clock, show).unwrap();
         let opened = Opened {
             run: "a".to_owned(),
             cluster: Selection::Embedded { name: "a".to_owned() },
@@ -156,6 +210,16 @@ mod tests {
         assert_eq!(orphans(directory.path()).unwrap().len(), 1, "somebody else can still heal it");
         let written = journal::read::<Event>(&recorder.journal_path()).unwrap().entries;
         assert_eq!(Report::of(&written), recorder.known().report());
-        assert_eq!(shown, written);
+        assert_eq!(*shown.lock().unwrap(), written);
+    }
+
+    #[test]
+    fn a_namespace_that_was_made_must_be_removed_for_a_run_to_be_clean() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::create(directory.path(), RunClock::start(), Box::new(|_| {})).unwrap();
+        recorder.made("hsc-jit-lane-2").unwrap();
+        assert!(!recorder.is_clean());
+        recorder.removed("hsc-jit-lane-2").unwrap();
+        assert!(recorder.is_clean());
     }
 }

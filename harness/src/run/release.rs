@@ -8,7 +8,7 @@ use kube::api::ListParams;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
-use super::recorder::{RecordError, Recorder};
+use super::recorder::{RecordError, Shared};
 use crate::clock::RunClock;
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -79,7 +79,8 @@ pub enum StageFailed {
 }
 
 impl Release {
-    /// Carries it out; the stage that failed or was cancelled stands in the events as well.
+    /// Carries it out, and returns the release that scenarios are rehearsed against, where it is one.
+    /// The stage that failed or was cancelled stands in the events as well.
     ///
     /// # Errors
     /// [`RunError`] where it could not be recorded.
@@ -88,10 +89,10 @@ impl Release {
         config: &Config,
         cluster: &Cluster,
         run: &str,
-        recorder: &mut Recorder<'_>,
+        recorder: &Shared,
         cancel: &CancellationToken,
-    ) -> Result<Option<StageFailed>, RunError> {
-        let clock = recorder.clock;
+    ) -> Result<Result<Option<BuiltRelease>, StageFailed>, RunError> {
+        let clock = recorder.lock().clock;
         let mut unrecorded = None;
         let mut sink = |what: What| {
             if unrecorded.is_none() {
@@ -100,13 +101,13 @@ impl Release {
         };
         let mut stages = Stages { release: self, config, cluster, run, clock, cancel, sink: &mut sink };
         let released = match self.goal {
-            Goal::Gate { way_back } => stages.gate(way_back).await,
-            Goal::Deploy { previous } => stages.deploy(previous).await,
-            Goal::Rollback { to_revision } => stages.rollback(to_revision).await,
+            Goal::Gate { way_back } => stages.gate(way_back).await.map(Some),
+            Goal::Deploy { previous } => stages.deploy(previous).await.map(|()| None),
+            Goal::Rollback { to_revision } => stages.rollback(to_revision).await.map(|()| None),
         };
         match unrecorded {
             Some(error) => Err(RecordError::into(error)),
-            None => Ok(released.err()),
+            None => Ok(released),
         }
     }
 
@@ -127,7 +128,7 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
-    async fn gate(&mut self, way_back: bool) -> Result<(), StageFailed> {
+    async fn gate(&mut self, way_back: bool) -> Result<BuiltRelease, StageFailed> {
         let [previous, new] = self.built([Variant::previous(), self.release.variant()]).await?;
         if is_empty(self.cluster).await {
             self.roll_out("install previous release", &previous).await?;
@@ -138,7 +139,7 @@ impl Stages<'_> {
             self.rollback(None).await?;
             self.roll_out("deploy again", &new).await?;
         }
-        Ok(())
+        Ok(new)
     }
 
     async fn deploy(&mut self, previous: bool) -> Result<(), StageFailed> {

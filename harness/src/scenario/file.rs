@@ -98,6 +98,10 @@ struct ScenarioFile {
     #[serde(default)]
     #[schemars(with = "Option<f64>")]
     samples_per_pod_second_max: Option<Spanned<f64>>,
+    /// Whether it runs alone, with every other lane idle: for faults that neighbours would feel,
+    /// and for figures that neighbours would spoil.
+    #[serde(default)]
+    exclusive: bool,
     /// The ways in which it is broken.
     #[schemars(with = "Vec<VariantForm>")]
     variants: Vec<Spanned<VariantForm>>,
@@ -357,6 +361,7 @@ impl Reader<'_> {
                 settle_within,
                 samples_per_pod_second_max,
                 load: load.clone(),
+                exclusive: form.exclusive,
             });
         }
         plans

@@ -147,6 +147,9 @@ pub struct Plan {
     pub samples_per_pod_second_max: f64,
     /// The load while measuring.
     pub load: LoadPlan,
+    /// Whether no other scenario may run beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
 }
 
 impl Plan {

@@ -30,7 +30,7 @@ pub(crate) struct TestCluster {
     pub(crate) cluster: Cluster,
     pub(crate) troubles: Troubles,
     kubeconfig: tempfile::TempDir,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl TestCluster {
@@ -58,12 +58,19 @@ impl TestCluster {
         let cluster = connect(kubeconfig.path(), "kind-test").await;
         let troubles = Troubles::default();
         tasks.spawn(kubelet(cluster.clone(), Arc::clone(&troubles)));
-        Self { cluster, troubles, kubeconfig, _tasks: tasks }
+        Self { cluster, troubles, kubeconfig, tasks }
     }
 
     /// The same cluster through the context of another name.
     pub(crate) async fn through(&self, context: &str) -> Cluster {
         connect(self.kubeconfig.path(), context).await
+    }
+
+    /// The cluster in the namespace of a lane, with a kubelet there.
+    pub(crate) fn lane(&mut self, namespace: &str) -> Cluster {
+        let lane = self.cluster.lane(namespace);
+        self.tasks.spawn(kubelet(lane.clone(), Arc::clone(&self.troubles)));
+        lane
     }
 
     /// Pods whose image contains `image` wait for this reason, if they are made from now on.

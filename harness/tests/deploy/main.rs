@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "functions that tests share may unwrap as tests do")]
 
 mod cluster;
+mod lanes;
 
 use std::fs;
 

@@ -5,6 +5,7 @@ mod files;
 mod hostile;
 mod html;
 mod jenkins;
+mod lanes;
 mod rollouts;
 mod runs;
 mod timeline;

@@ -43,6 +43,7 @@ impl Run {
             version: "0.1.0".to_owned(),
             profile: "rehearsal".to_owned(),
             profile_changes: vec!["deployment/backend: readiness every 1s instead of 5s".to_owned()],
+            lanes: 1,
         };
         run.put(0, What::RunStarted(Box::new(facts)));
         run
@@ -288,6 +289,7 @@ pub(crate) fn plan(id: &str) -> Plan {
         slow: Duration::from_millis(500),
         settle_within: Duration::from_secs(60),
         samples_per_pod_second_max: 5.0,
+        exclusive: false,
         load: LoadPlan { requests_per_second: 50.0, path: "/".to_owned(), sockets: 20, socket_path: "/ws".to_owned() },
     }
 }

@@ -61,6 +61,7 @@ pub(crate) fn plan(check: Check, interval: Duration) -> Plan {
         slow: Duration::from_millis(400),
         settle_within: Duration::from_secs(10),
         samples_per_pod_second_max: 1000.0,
+        exclusive: false,
         load: LoadPlan { requests_per_second: 0.0, path: String::new(), sockets: 0, socket_path: String::new() },
     }
 }

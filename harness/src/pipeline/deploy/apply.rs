@@ -106,6 +106,10 @@ pub(super) async fn plan(
                 api_version,
             });
         };
+        if cluster.is_lane() && !namespaced && manifest.kind() != "Namespace" {
+            // There is one for all lanes, and it came with the system's own namespace.
+            continue;
+        }
         mark(&mut manifest.value, cluster, namespaced, run);
         planned.push(Planned { manifest, resource, namespaced });
     }

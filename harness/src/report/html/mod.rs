@@ -61,7 +61,7 @@ struct Shown<'a> {
     anchor: String,
 }
 
-/// Scenarios with the worst first; equals stay in the order in which they ran.
+/// Scenarios with the worst first; equals stay in the order of the report.
 fn in_order<'a>(report: &'a Report, timelines: &'a [Timeline]) -> Vec<Shown<'a>> {
     let mut shown: Vec<Shown<'a>> = Vec::new();
     for (place, scenario) in report.scenarios.iter().enumerate() {

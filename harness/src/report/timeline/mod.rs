@@ -19,7 +19,15 @@ pub const COLUMNS: u16 = 1_000;
 /// The timelines of a run in the making. It takes the events in the order of the journal.
 #[derive(Debug, Default)]
 pub struct Timelines {
-    scenarios: Vec<(ScenarioId, State)>,
+    scenarios: Vec<One>,
+}
+
+#[derive(Debug)]
+struct One {
+    id: ScenarioId,
+    /// Its file, and its line there.
+    place: (String, u64),
+    state: State,
 }
 
 #[derive(Debug)]
@@ -103,17 +111,18 @@ impl Timelines {
     /// Takes the next event in.
     pub fn apply(&mut self, event: &Event) {
         if let What::ScenarioStarted(plan) = &event.what {
-            self.scenarios.push((plan.id.clone(), State::Open(Box::new(Sketch::new(event.at, plan)))));
+            let (place, sketch) = ((plan.file.clone(), plan.line), Sketch::new(event.at, plan));
+            self.scenarios.push(One { id: plan.id.clone(), place, state: State::Open(Box::new(sketch)) });
             return;
         }
         // With repeats, the newest of the name.
-        let of_scenario = |(id, _): &&mut (ScenarioId, State)| event.scenario.as_ref() == Some(id);
-        let Some((_, state)) = self.scenarios.iter_mut().rev().find(of_scenario) else { return };
-        match state {
+        let of_scenario = |one: &&mut One| event.scenario.as_ref() == Some(&one.id);
+        let Some(one) = self.scenarios.iter_mut().rev().find(of_scenario) else { return };
+        match &mut one.state {
             State::Open(sketch) => {
                 sketch.apply(event);
                 if matches!(event.what, What::ScenarioEnded(_)) {
-                    *state = State::Closed(sketch.timeline());
+                    one.state = State::Closed(sketch.timeline());
                 }
             }
             State::Closed(timeline) => {
@@ -124,10 +133,11 @@ impl Timelines {
         }
     }
 
-    /// One timeline a scenario, in the order in which they began: that of [`super::Report::scenarios`].
+    /// One timeline a scenario, in the order of [`super::Report::scenarios`].
     #[must_use]
-    pub fn drawn(self) -> Vec<Timeline> {
-        let drawn = |(_, state)| match state {
+    pub fn drawn(mut self) -> Vec<Timeline> {
+        self.scenarios.sort_by(|one, other| one.place.cmp(&other.place));
+        let drawn = |one: One| match one.state {
             State::Open(sketch) => sketch.timeline(),
             State::Closed(timeline) => timeline,
         };

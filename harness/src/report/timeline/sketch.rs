@@ -95,6 +95,7 @@ impl Sketch {
             | What::StageStarted { .. }
             | What::StageFinished { .. }
             | What::ScenarioStarted(_)
+            | What::LaneTaken(_)
             | What::ScenarioSkipped { .. }
             | What::PhaseEntered(_)
             | What::BaselineCompared(_)

@@ -20,13 +20,14 @@ use crate::scenario::plan::{WorkloadKind, WorkloadRef};
 use crate::system::SystemError;
 
 /// Carries out a command in the run's namespace; returns what kubectl prints. Waits for
-/// nothing that the command sets in motion.
+/// nothing that the command sets in motion. In a lane, the system's namespace that a command
+/// names is the lane's.
 ///
 /// # Errors
 /// [`SystemError`] where the API refuses, and where the command names another namespace:
 /// nothing outside of the run's own is ever touched.
 pub(super) async fn carry_out(cluster: &Cluster, run: &str, command: &Command) -> Result<String, SystemError> {
-    let ours = &cluster.namespace;
+    let ours = &cluster.home;
     if let Some(named) = command.namespace.as_ref().filter(|named| *named != ours) {
         let message =
             format!("carry out `{}`: it works in namespace `{named}`, and this run in `{ours}`", command.text);
