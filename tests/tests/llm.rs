@@ -45,7 +45,7 @@ fn copies(place: &Place, replace: &[(&str, &str)]) -> (PathBuf, Vec<String>) {
             assert!(text.contains(&head) && text.contains(question), "{scenario} is written otherwise");
             let name = format!("{scenario}-{variant}");
             let mut copy = text.replace(&head, &format!("name: {name}\n"));
-            copy = copy.replace(question, &format!("How do I reset it, {variant}?"));
+            copy = copy.replace(question, &format!("How do I reset it {variant}?"));
             replace.iter().for_each(|(from, to)| copy = copy.replace(from, to));
             std::fs::write(directory.join(format!("{name}.yaml")), copy).unwrap();
             ids.push(format!("{name}/{variant}"));
