@@ -37,6 +37,7 @@ fn plan() -> Plan {
         file: String::new(),
         line: 1,
         suites: Vec::new(),
+        round: None,
         needs: Vec::new(),
         promise: Promise { document: String::new(), section: String::new(), says: String::new() },
         workload: WorkloadRef { kind: WorkloadKind::Deployment, name: "backend".to_owned() },

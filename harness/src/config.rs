@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::reference::WarnAbove;
 use crate::scenario::plan::LoadPlan;
+use crate::soak::SoakPlan;
 
 mod file;
 
@@ -35,6 +37,14 @@ pub struct Config {
     pub clusters: BTreeMap<String, PinnedCluster>,
     /// When a rollout is called bad.
     pub rollout: RolloutConfig,
+    /// Earlier recoveries to compare with.
+    pub reference: ReferenceConfig,
+    /// What the pre-deployment checklist goes by.
+    pub checklist: ChecklistConfig,
+    /// How a release is soaked.
+    pub soak: Option<SoakPlan>,
+    /// Suites that are more than what scenario files say, by name.
+    pub suites: BTreeMap<String, SuiteConfig>,
     /// What a release must answer, in this order.
     pub smoke: Vec<SmokeCheck>,
     /// What runs against which Service while something is rolled out.
@@ -155,6 +165,41 @@ pub struct RolloutConfig {
     pub crash_grace: Duration,
     /// How long nothing may progress where the workload has no `progressDeadlineSeconds`.
     pub progress_deadline: Duration,
+}
+
+/// Earlier recoveries to compare with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReferenceConfig {
+    /// The file; it need not be there.
+    pub file: PathBuf,
+    /// From where on a recovery has grown so much that it deserves a warning.
+    pub warn_above: WarnAbove,
+}
+
+/// What the pre-deployment checklist goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChecklistConfig {
+    /// Directory of the evidence.
+    pub evidence: PathBuf,
+    /// The cluster that stands for staging: one of `clusters`, or `embedded`.
+    pub smoke_on: String,
+    /// The oldest verified backup that counts.
+    pub backup_age_max: Duration,
+}
+
+/// A suite that is more than what scenario files say.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SuiteConfig {
+    /// Suites whose scenarios belong to it as well.
+    #[serde(default)]
+    pub includes: Vec<String>,
+    /// Whether the gate goes through the pre-deployment checklist.
+    #[serde(default)]
+    pub checklist: bool,
+    /// Whether the gate soaks the release in the end.
+    #[serde(default)]
+    pub soak: bool,
 }
 
 /// One thing that a release must answer.

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checklist::Checked;
 use crate::fault::Receipt;
+use crate::reference::Comparand;
 use crate::scenario::plan::{CheckName, Plan, ScenarioId, WorkloadRef};
+use crate::soak::{Look, SoakPlan};
 
 mod rollout;
 
@@ -84,6 +87,10 @@ pub struct Event {
 pub enum What {
     /// The run began: always the first event of a journal.
     RunStarted(Box<RunFacts>),
+    /// What the gate asks beyond verdicts; absent from the journal where it asks nothing.
+    RulesSet(Rules),
+    /// What recoveries are compared against.
+    ReferenceGiven(Box<Comparand>),
     /// The cluster is known and answers.
     ClusterReady(ClusterFacts),
     /// A stage of the pipeline began.
@@ -100,6 +107,12 @@ pub enum What {
         /// One line a fact: digests, why something was rebuilt, bytes moved.
         facts: Vec<String>,
     },
+    /// Every item of the pre-deployment checklist, with what came of it.
+    ChecklistTaken(Vec<Checked>),
+    /// A soak began: its load runs, and its looks count from the end of its warm-up on.
+    SoakStarted(Box<SoakPlan>),
+    /// A look at everything that a soak watches.
+    SoakLooked(Look),
     /// A scenario began; the plan makes the journal replayable by itself.
     ScenarioStarted(Box<Plan>),
     /// In which lane the scenario runs; only where several run side by side.
@@ -238,6 +251,34 @@ const fn is_one_lane(lanes: &u32) -> bool {
     *lanes == 1
 }
 
+/// What the gate asks beyond verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rules {
+    /// Whether a warning fails the gate.
+    pub strict: bool,
+    /// What sort of figures it takes, where not any.
+    pub require: Option<Require>,
+}
+
+/// What sort of figures the gate takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Require {
+    /// From a real cluster: kind, or somebody else's.
+    Measured,
+}
+
+impl Require {
+    /// Whether figures of such a cluster are taken.
+    #[must_use]
+    pub fn takes(self, cluster: ClusterKind) -> bool {
+        match self {
+            Self::Measured => cluster != ClusterKind::Embedded,
+        }
+    }
+}
+
 /// Which cluster the run is on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -267,7 +308,7 @@ pub struct LaneFacts {
 }
 
 /// Sort of cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClusterKind {
     /// Our own, without Docker.

@@ -138,9 +138,14 @@ pub fn must_sync(event: &Event) -> bool {
     match &event.what {
         What::FaultPrepared { .. } | What::Healed { .. } | What::HealFailed { .. } | What::RunEnded { .. } => true,
         What::RunStarted(_)
+        | What::RulesSet(_)
+        | What::ReferenceGiven(_)
         | What::ClusterReady(_)
         | What::StageStarted { .. }
         | What::StageFinished { .. }
+        | What::ChecklistTaken(_)
+        | What::SoakStarted(_)
+        | What::SoakLooked(_)
         | What::ScenarioStarted(_)
         | What::LaneTaken(_)
         | What::ScenarioSkipped { .. }

@@ -4,6 +4,7 @@
 //! [`system::System`] → [`event::Event`]s → [`outcome::Outcome`] → [`verdict::Verdict`]
 //! → [`report`]. `ARCHITECTURE.md` has the map.
 
+pub mod checklist;
 pub mod clock;
 pub mod cluster;
 pub mod config;
@@ -21,11 +22,14 @@ pub mod load;
 pub mod outcome;
 pub mod pipeline;
 pub mod proxy;
+pub mod reference;
 pub mod report;
 pub mod run;
 pub mod runbook;
 mod salted;
 pub mod sample;
 pub mod scenario;
+pub mod soak;
+pub mod statistics;
 pub mod system;
 pub mod verdict;

@@ -14,23 +14,28 @@ use crate::clock::RunClock;
 use crate::cluster::Cluster;
 use crate::cluster::permission::Refused;
 use crate::config::Config;
-use crate::event::{RunFacts, What};
+use crate::event::{Rules, RunFacts, What};
 use crate::guardian::Guardian;
 use crate::heal::{self, Ledger, Opened};
 use crate::pipeline;
+use crate::reference::Comparand;
 use crate::report::Report;
 use crate::scenario::plan::Plan;
+use crate::soak::SoakPlan;
 use crate::system::SystemError;
 use crate::verdict::Exit;
 
 mod bundle;
+pub mod checklist;
 pub mod directory;
+pub mod evidence;
 pub mod files;
 mod hold;
 mod lanes;
 mod needs;
 pub mod place;
 pub mod recorder;
+pub mod reference;
 mod rehearse;
 pub mod release;
 mod schedule;
@@ -51,10 +56,16 @@ pub struct Request {
     pub place: Place,
     /// What is released before rehearsing; nothing for `run`.
     pub release: Option<release::Release>,
-    /// What is rehearsed, in order where it is one after the other.
+    /// What is rehearsed, in order where it is one after the other; what is repeated, in its rounds.
     pub plans: Vec<Plan>,
     /// How many run side by side; as many as fit the machine where absent.
     pub lanes: Option<u32>,
+    /// How the system is soaked in the end, if at all.
+    pub soak: Option<SoakPlan>,
+    /// What is asked beyond verdicts.
+    pub rules: Rules,
+    /// What recoveries are compared against, if anything.
+    pub comparand: Option<Comparand>,
     /// `rehearsal`, `as-deployed`…
     pub profile: String,
     /// What the profile changes in the manifests, one line a change.
@@ -207,6 +218,12 @@ fn begin(
 ) -> Result<Shared, RecordError> {
     let mut recorder = Recorder::create(directory.path(), clock, display)?;
     recorder.emit(What::RunStarted(Box::new(facts(request, lanes, directory, &clock))))?;
+    if request.rules != Rules::default() {
+        recorder.emit(What::RulesSet(request.rules))?;
+    }
+    if let Some(comparand) = &request.comparand {
+        recorder.emit(What::ReferenceGiven(Box::new(comparand.clone())))?;
+    }
     Ok(Shared::new(recorder))
 }
 
@@ -241,6 +258,10 @@ async fn on_cluster(
 ) -> Result<Option<release::StageFailed>, RunError> {
     let cluster = standing.cluster();
     recorder.emit(What::ClusterReady(cluster.facts.clone()))?;
+    if request.rules.require.is_some_and(|require| !require.takes(cluster.facts.kind)) {
+        // Whatever came out, it would not be taken: the report says so at once.
+        return Ok(None);
+    }
     let released = match &request.release {
         None => None,
         Some(release) => match release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await? {
@@ -272,6 +293,10 @@ async fn on_cluster(
     };
     let removed = lanes::remove(&lanes, directory.run(), standing.is_own(), recorder).await;
     rehearsed.and(removed)?;
+    // With the other lanes gone, nothing disturbs what is watched.
+    if let Some(plan) = request.soak.as_ref().filter(|_| !cancel.is_cancelled()) {
+        soak(plan, cluster, recorder, cancel).await?;
+    }
     // A guardian that is not dismissed goes on healing when this process has ended.
     let clean = {
         let mut recorder = recorder.lock();
@@ -303,6 +328,27 @@ async fn rehearse(
         side_by_side: lanes.len() > 1,
     };
     rehearsal.carry_out(lanes.to_vec(), plans.to_vec()).await
+}
+
+/// Soaks the system; what came of it is in the record.
+async fn soak(
+    plan: &SoakPlan,
+    cluster: &Cluster,
+    recorder: &Shared,
+    cancel: &CancellationToken,
+) -> Result<(), RecordError> {
+    let (clock, mut unrecorded) = (recorder.lock().clock, None);
+    let stop = cancel.child_token();
+    let mut sink = |what: What| {
+        if unrecorded.is_none() {
+            unrecorded = recorder.emit(what).err();
+            // What cannot be recorded is not worth ten minutes.
+            unrecorded.iter().for_each(|_| stop.cancel());
+        }
+    };
+    // What went wrong stands in the stage's event, which has been recorded.
+    let _ = pipeline::soak(plan, cluster, clock, &stop, &mut sink).await;
+    unrecorded.map_or(Ok(()), Err)
 }
 
 /// Writes a bundle about a release that failed, unless the user is waiting for the run to end.

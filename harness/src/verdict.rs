@@ -225,7 +225,7 @@ fn seconds(duration: Duration) -> String {
 pub enum Exit {
     /// 0: everything that was asked for holds.
     Pass,
-    /// 1: the gate failed: a promise was broken, or a stage failed.
+    /// 1: the gate failed: a promise was broken, a stage failed, or a rule of the gate does not hold.
     GateFailed,
     /// 2: wrong usage, or an invalid file.
     Usage,
@@ -339,6 +339,8 @@ pub struct GateFacts {
     pub verdicts: Vec<Verdict>,
     /// How each stage of the pipeline ended.
     pub stages: Vec<StageResult>,
+    /// How many of the gate's rules beyond verdicts do not hold.
+    pub rules_unmet: usize,
     /// Whether something that was broken or made is not put right.
     pub is_unclean: bool,
     /// Whether the environment stopped the run.
@@ -370,6 +372,7 @@ pub fn gate(facts: &GateFacts) -> Exit {
     let shown = facts.verdicts.len() + facts.stages.len();
     let run = [
         (shown < facts.selected).then_some(Exit::Inconclusive),
+        (facts.rules_unmet > 0).then_some(Exit::GateFailed),
         facts.is_unclean.then_some(Exit::CleanUpIncomplete),
         facts.is_environment.then_some(Exit::Environment),
         interrupt,

@@ -89,6 +89,17 @@ fn what_is_wrong_is_said_with_its_place() {
         ("secret length", format!("{image}[secrets.k]\nkeys = {{ key = {{ generate = 0 }} }}\n")),
         ("empty uid", format!("{image}[clusters.staging]\ncontext = \"staging\"\nuid = \"\"\n")),
         ("duration", format!("{image}[rollout]\npull-grace = \"soon\"\n")),
+        ("warns of everything", format!("{image}[reference]\nwarn-above = {{ factor = 1.0 }}\n")),
+        ("no such staging", format!("{image}[checklist]\nsmoke-on = \"stagin\"\n")),
+        ("backup age", format!("{image}[checklist]\nbackup-not-older-than = \"daily\"\n")),
+        ("soak watches nothing", format!("{image}{}", soak("metrics = []"))),
+        (
+            "soak reads nothing known",
+            format!(
+                "{image}{}",
+                soak("metrics = [{ name = \"m\", unit = \"\", read = \"tea-leaves\", warning = 1, critical = 2 }]")
+            ),
+        ),
         ("smoke asks nothing", format!("{image}[[smoke]]\nname = \"n\"\nservice = \"s\"\n")),
         (
             "smoke expects nothing",
@@ -118,6 +129,49 @@ fn a_system_that_cannot_be_is_refused() {
         check("name = \"s\"\n", ""),
     ];
     insta::assert_snapshot!(said.join("\n"));
+}
+
+fn soak(metrics: &str) -> String {
+    format!(
+        "[soak]\nfor = \"10m\"\nevery = \"5s\"\nwarm-up = \"10s\"\npersists = 3\nworkload = \"deployment/a\"\nservice = \"a\"\n\
+         port = 1\nsource = \"s\"\n{metrics}\n[soak.load]\nrequests-per-second = 1\npath = \"/\"\nsockets = 0\nsocket-path = \"/ws\"\n"
+    )
+}
+
+#[test]
+fn the_committed_soak_is_the_runbooks() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../gate.toml");
+    let config = Config::load(&file).unwrap();
+    let soak = config.soak.unwrap();
+    assert_eq!(soak.length, std::time::Duration::from_secs(600));
+    let bounds: Vec<(&str, f64, f64)> =
+        soak.metrics.iter().map(|metric| (metric.name.as_str(), metric.warning, metric.critical)).collect();
+    assert_eq!(
+        bounds,
+        [
+            ("response time (p95)", 500.0, 2000.0),
+            ("error rate", 0.1, 1.0),
+            ("error rate (5xx)", 0.1, 1.0),
+            ("cache hit rate", 80.0, 60.0),
+            ("memory usage", 70.0, 85.0),
+            ("CPU usage", 60.0, 80.0),
+            ("active connections", 500.0, 800.0),
+            ("Redis ping (p95)", 5.0, 20.0),
+        ]
+    );
+    let release = &config.suites["release"];
+    assert!(release.checklist && release.soak && release.includes == ["core"]);
+}
+
+#[test]
+fn what_is_compared_with_has_defaults() {
+    let image = "[images.a]\nhost-binaries=[\"x\"]\nentrypoint=[\"x\"]\n";
+    let of = |text: &str| parse(&format!("{image}{text}")).unwrap().reference;
+    let default = of("");
+    assert_eq!(default.file, Path::new("/project/scenarios/reference.json"));
+    let other = of("[reference]\nfile=\"r.json\"\nwarn-above = { factor = 50 }\n");
+    assert_eq!((other.file.as_path(), other.warn_above.factor), (Path::new("/project/r.json"), 50.0));
+    assert_eq!(other.warn_above.floor, default.warn_above.floor);
 }
 
 #[test]

@@ -3,8 +3,21 @@
 use std::path::{Path, PathBuf};
 
 /// What is pure, below `src`.
-const PURE: [&str; 9] =
-    ["scenario", "event.rs", "event", "duration.rs", "outcome", "verdict.rs", "verdict", "report", "runbook"];
+const PURE: [&str; 13] = [
+    "soak",
+    "checklist",
+    "scenario",
+    "event.rs",
+    "event",
+    "duration.rs",
+    "outcome",
+    "verdict.rs",
+    "verdict",
+    "report",
+    "runbook",
+    "statistics",
+    "reference.rs",
+];
 
 /// Words of effects. `std::time::Duration` and `std::process::ExitCode` are values.
 const EFFECTS: [&str; 22] = [

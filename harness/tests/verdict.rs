@@ -395,6 +395,14 @@ fn gates() {
     check("inconclusive beside a pass", 3, |facts| facts.verdicts.extend([Verdict::Pass, inconclusive()]));
     check("fail beside inconclusive", 1, |facts| facts.verdicts.extend([inconclusive(), fail(), Verdict::Pass]));
     check("a stage failed", 1, |facts| facts.stages.extend([StageResult::Done, failed()]));
+    check("a rule does not hold", 1, |facts| {
+        facts.rules_unmet = 1;
+        facts.verdicts.push(Verdict::Pass);
+    });
+    check("a rule does not hold, and nobody can tell", 1, |facts| {
+        facts.rules_unmet = 1;
+        facts.verdicts.push(inconclusive());
+    });
     check("rolled back", 7, |facts| facts.stages.push(rolled_back()));
     check("rolled back, and a promise broken", 7, |facts| {
         facts.stages.push(rolled_back());

@@ -57,6 +57,8 @@ fn every_command_is_in_the_help_and_has_help_of_its_own() {
         "deploy",
         "rollback",
         "smoke",
+        "soak",
+        "checklist",
         "heal",
         "report",
         "cluster",

@@ -175,6 +175,11 @@ fn told(event: &Event) -> Option<String> {
             format!("{stage}: {}{facts}", result_words(result))
         }
         What::ScenarioStarted(plan) => format!("{}: {}", plan.id, plan.title),
+        What::SoakStarted(plan) => format!(
+            "soak: for {}, a look every {}",
+            harness::duration::text(plan.length),
+            harness::duration::text(plan.every)
+        ),
         What::LaneTaken(lane) => format!("{scenario}in lane {}, namespace {}", lane.lane, lane.namespace),
         What::ScenarioSkipped { plan, why } => format!("{}: skipped, {why}", plan.id),
         What::PhaseEntered(phase) => format!("{scenario}{}", phase_words(*phase)),
@@ -196,7 +201,11 @@ fn told(event: &Event) -> Option<String> {
             Ended::Broken { reason } => format!("{scenario}broken off: {reason}"),
             Ended::Cancelled => format!("{scenario}cancelled"),
         },
-        What::Evidence { .. }
+        What::RulesSet(_)
+        | What::ReferenceGiven(_)
+        | What::ChecklistTaken(_)
+        | What::SoakLooked(_)
+        | What::Evidence { .. }
         | What::PodSeen(_)
         | What::PodGone { .. }
         | What::SamplingAt { .. }

@@ -8,9 +8,12 @@ use harness::cluster::permission::Refused;
 use harness::config::ConfigError;
 use harness::image::ImageError;
 use harness::pipeline::manifests::ManifestError;
-use harness::pipeline::{ApiError, BuildError, DeployError, PushError, RollbackError, SmokeError};
+use harness::pipeline::{ApiError, BuildError, DeployError, PushError, RollbackError, SmokeError, SoakError};
 use harness::run::RunError;
+use harness::run::checklist::ChecklistError;
+use harness::run::evidence::EvidenceError;
 use harness::run::place::PlaceError;
+use harness::run::reference::ReferenceError;
 use harness::run::release::StageFailed;
 use harness::verdict::Exit;
 
@@ -190,15 +193,55 @@ impl From<SmokeError> for Failure {
     }
 }
 
+impl From<SoakError> for Failure {
+    fn from(error: SoakError) -> Self {
+        match error {
+            SoakError::Cluster(error) => error.into(),
+            SoakError::Load(_) => Self::of(Exit::Environment, &error).hint(DOCTOR),
+            SoakError::Cancelled => Self::of(Exit::Interrupted, &error),
+        }
+    }
+}
+
 impl From<StageFailed> for Failure {
     fn from(error: StageFailed) -> Self {
         match error {
             StageFailed::Build(error) => error.into(),
             StageFailed::Push(error) => error.into(),
+            StageFailed::Checklist(error) => error.into(),
             StageFailed::Deploy(error) => error.into(),
             StageFailed::Rollback(error) => error.into(),
             StageFailed::Smoke(error) => error.into(),
         }
+    }
+}
+
+impl From<ChecklistError> for Failure {
+    fn from(error: ChecklistError) -> Self {
+        match error {
+            ChecklistError::Lacking(_) => Self::of(Exit::GateFailed, &error)
+                .hint("each says above what it lacks; `--waive ITEM=REASON` lets one go, and the report shows it"),
+            ChecklistError::Cancelled => Self::of(Exit::Interrupted, &error),
+        }
+    }
+}
+
+impl From<EvidenceError> for Failure {
+    fn from(error: EvidenceError) -> Self {
+        Self::of(Exit::Environment, &error).hint("check space and permissions there")
+    }
+}
+
+impl From<ReferenceError> for Failure {
+    fn from(error: ReferenceError) -> Self {
+        let (exit, hint) = match &error {
+            ReferenceError::Unreadable { .. } => (Exit::Usage, "gate.toml says where it is: [reference] file"),
+            ReferenceError::Invalid { .. } => {
+                (Exit::Usage, "correct it, or remove it and let `cargo xtask report --write-reference` make it anew")
+            }
+            ReferenceError::Unwritable { .. } => (Exit::Environment, "check space and permissions there"),
+        };
+        Self::of(exit, &error).hint(hint)
     }
 }
 

@@ -4,16 +4,21 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use harness::config::Config;
-use harness::event::Event;
+use harness::event::{Event, Require, Rules};
 use harness::pipeline::manifests;
 use harness::report;
 use harness::run::place::{DEFAULT_NAME, Place};
+use harness::run::reference;
 use harness::run::release::{Goal, Release};
 use harness::run::{self, Finished, Request};
+use harness::scenario::round::{ROUNDS_MAX, rounds};
+use harness::soak::SoakPlan;
 use harness::verdict::Exit;
 
+use crate::checklist::Words;
 use crate::display::Live;
 use crate::fail::Failure;
 use crate::release::IMAGES;
@@ -50,6 +55,13 @@ enum Sort {
     Embedded,
 }
 
+/// Sort of figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Sought {
+    /// From a real cluster, not rehearsed on the embedded one.
+    Measured,
+}
+
 /// What both take.
 #[derive(Debug, clap::Args)]
 struct Rehearsal {
@@ -60,6 +72,17 @@ struct Rehearsal {
     /// Overlay over the manifests: a profile of gate.toml, or `as-deployed`.
     #[arg(long, default_value = "rehearsal")]
     profile: String,
+    /// Rehearse every chosen variant so many times, at the full sampling rate and at a quarter of
+    /// it in turn. One round that fails fails the gate.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    repeat: u32,
+    /// Warnings fail the gate: recoveries that grew much beyond the reference, and key metrics that
+    /// were not healthy all the time.
+    #[arg(long)]
+    strict: bool,
+    /// Which figures the gate takes; it fails on others.
+    #[arg(long, value_enum, value_name = "SORT")]
+    require: Option<Sought>,
     /// Seed of all randomness; the report's last line repeats it.
     #[arg(long)]
     seed: Option<u64>,
@@ -80,6 +103,15 @@ pub(crate) struct Gate {
     /// A deliberately bad build of gate.toml, to see the gate go red.
     #[arg(long, value_name = "NAME")]
     build: Option<String>,
+    /// Go through the pre-deployment checklist before the release is rolled out; suites of
+    /// gate.toml may say so as well.
+    #[arg(long)]
+    checklist: bool,
+    #[command(flatten)]
+    words: Words,
+    /// Soak the release in the end, for so long; suites of gate.toml may say so as well.
+    #[arg(long, value_name = "TIME", value_parser = harness::duration::parse)]
+    soak_for: Option<Duration>,
 }
 
 /// Rehearse scenarios against what is installed.
@@ -90,7 +122,9 @@ pub(crate) struct Run {
 }
 
 pub(crate) fn gate(command: &Gate, shared: &Shared) -> anyhow::Result<ExitCode> {
-    let config = scenario::config(&shared.config)?;
+    let config = command.words.applied(scenario::config(&shared.config)?);
+    let suite = command.rehearsal.chosen.suite(&config);
+    let checklist = command.checklist || suite.is_some_and(|suite| suite.checklist);
     if let Some(build) = &command.build {
         known_build(&config, build)?;
     }
@@ -99,8 +133,11 @@ pub(crate) fn gate(command: &Gate, shared: &Shared) -> anyhow::Result<ExitCode> 
         profile: command.rehearsal.profile.clone(),
         flaw: command.build.clone(),
         images: std::path::absolute(IMAGES)?,
+        checklist: checklist.then(|| command.words.said()),
     };
-    rehearse(&command.rehearsal, Some(release), config, shared)
+    let soaks = command.soak_for.is_some() || suite.is_some_and(|suite| suite.soak);
+    let soak = soaks.then(|| crate::soak::plan(&config, command.soak_for)).transpose()?;
+    rehearse(&command.rehearsal, Some(release), soak, config, shared)
 }
 
 /// Insists that `gate.toml` has a bad build.
@@ -123,6 +160,9 @@ pub(crate) fn release(place: &Where, release: Release, config: Config, shared: &
         release: Some(release),
         plans: Vec::new(),
         lanes: None,
+        soak: None,
+        rules: Rules::default(),
+        comparand: None,
         profile_changes: manifests.profile_changes,
         // Nothing about it is random.
         seed: 0,
@@ -141,7 +181,7 @@ fn runs() -> PathBuf {
 
 pub(crate) fn run(command: &Run, shared: &Shared) -> anyhow::Result<ExitCode> {
     let config = scenario::config(&shared.config)?;
-    rehearse(&command.rehearsal, None, config, shared)
+    rehearse(&command.rehearsal, None, None, config, shared)
 }
 
 impl Where {
@@ -160,6 +200,7 @@ impl Where {
 fn rehearse(
     rehearsal: &Rehearsal,
     release: Option<Release>,
+    soak: Option<SoakPlan>,
     config: Config,
     shared: &Shared,
 ) -> anyhow::Result<ExitCode> {
@@ -168,8 +209,11 @@ fn rehearse(
     let request = Request {
         place: rehearsal.place.place(&config)?,
         release,
-        plans,
         lanes: rehearsal.lanes,
+        plans: rounds(plans, rehearsal.repeat),
+        soak,
+        rules: Rules { strict: rehearsal.strict, require: rehearsal.require.map(|Sought::Measured| Require::Measured) },
+        comparand: reference::comparand(&config.reference, &config.root).map_err(Failure::from)?,
         profile: rehearsal.profile.clone(),
         profile_changes: manifests.profile_changes,
         seed: rehearsal.seed.unwrap_or_else(|| u64::from(std::process::id())),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 mod bench;
+mod checklist;
 mod cluster;
 mod develop;
 mod display;
@@ -17,6 +18,7 @@ mod report;
 mod say;
 mod scenario;
 mod signals;
+mod soak;
 
 /// The release gate that rehearses the runbook.
 #[derive(Debug, Parser)]
@@ -78,6 +80,10 @@ enum Command {
     Rollback(release::Rollback),
     /// Check that the installed release answers.
     Smoke(release::Smoke),
+    /// Watch the installed release under load, against the runbook's key metrics.
+    Soak(soak::Soak),
+    /// Go through the pre-deployment checklist of the runbook.
+    Checklist(checklist::Checklist),
     /// Put right what dead runs left broken.
     Heal(heal::Heal),
     /// Render a run's reports again from its journal.
@@ -127,11 +133,13 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Deploy(command) => release::deploy(command, shared),
         Command::Rollback(command) => release::rollback(command, shared),
         Command::Smoke(command) => release::smoke(command, shared),
+        Command::Soak(command) => soak::soak(command, shared),
+        Command::Checklist(command) => checklist::checklist(command, shared),
         Command::Heal(command) => heal::heal(command, shared),
         Command::Report(command) => report::report(command, shared),
         Command::Cluster(command) => cluster::cluster(command, shared),
         Command::Doctor => doctor::doctor(shared),
-        Command::Test(command) => develop::test(command),
+        Command::Test(command) => develop::test(command, shared),
         Command::Bench(command) => bench::bench(command),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,16 +1,19 @@
 //! `build`, `push`, `deploy`, `rollback` and `smoke`: the release, step by step.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use harness::config::{self, Config};
 use harness::event::{Event, What};
 use harness::pipeline::{self, BuiltImage, BuiltRelease, SmokeResult, Variant, manifests};
+use harness::run::evidence;
 use harness::run::place::Standing;
 use harness::run::release::{Goal, Release};
 use harness::verdict::Exit;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::checklist::Words;
 use crate::display::Live;
 use crate::fail::Failure;
 use crate::gate::Where;
@@ -40,6 +43,11 @@ pub(crate) struct Deploy {
     /// Overlay over the manifests: a profile of gate.toml, or `as-deployed`.
     #[arg(long, default_value = "rehearsal")]
     profile: String,
+    /// Go through the pre-deployment checklist first, and deploy only if it allows it.
+    #[arg(long)]
+    checklist: bool,
+    #[command(flatten)]
+    words: Words,
 }
 
 /// Go back to an earlier revision.
@@ -60,6 +68,9 @@ pub(crate) struct Smoke {
     /// Only the quick checks.
     #[arg(long)]
     quick: bool,
+    /// Where evidence for the checklist is kept; the directory of gate.toml where absent.
+    #[arg(long, env = "GAMEDAY_EVIDENCE", value_name = "DIRECTORY")]
+    evidence: Option<PathBuf>,
 }
 
 pub(crate) fn build(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode> {
@@ -73,7 +84,7 @@ pub(crate) fn push(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode>
 }
 
 pub(crate) fn deploy(command: &Deploy, shared: &Shared) -> anyhow::Result<ExitCode> {
-    let config = scenario::config(&shared.config)?;
+    let config = command.words.applied(scenario::config(&shared.config)?);
     let Build { flaw, previous } = &command.build;
     if let Some(flaw) = flaw {
         gate::known_build(&config, flaw)?;
@@ -83,6 +94,7 @@ pub(crate) fn deploy(command: &Deploy, shared: &Shared) -> anyhow::Result<ExitCo
         profile: command.profile.clone(),
         flaw: flaw.clone(),
         images: std::path::absolute(IMAGES)?,
+        checklist: command.checklist.then(|| command.words.said()),
     };
     gate::release(&command.place, release, config, shared)
 }
@@ -94,6 +106,7 @@ pub(crate) fn rollback(command: &Rollback, shared: &Shared) -> anyhow::Result<Ex
         profile: manifests::AS_DEPLOYED.to_owned(),
         flaw: None,
         images: std::path::absolute(IMAGES)?,
+        checklist: None,
     };
     gate::release(&command.place, release, config, shared)
 }
@@ -102,7 +115,20 @@ pub(crate) fn smoke(command: &Smoke, shared: &Shared) -> anyhow::Result<ExitCode
     let results = with_stages(shared, async |config, cancel, sink| {
         let standing = standing(&command.place, config, sink).await?;
         let version = config.release_version(config::Release::Current).to_owned();
-        Ok(pipeline::smoke(config, standing.cluster(), &version, command.quick, cancel, sink).await?)
+        let source = evidence::source(&config.root);
+        let asked = pipeline::smoke(config, standing.cluster(), &version, command.quick, cancel, sink).await;
+        if let Ok(source) = source {
+            let config = command.evidence.clone().map_or_else(
+                || config.clone(),
+                |evidence| {
+                    let mut config = config.clone();
+                    config.checklist.evidence = evidence;
+                    config
+                },
+            );
+            evidence::keep_smoke(&config, source, &standing.cluster().facts, command.quick, &asked)?;
+        }
+        Ok(asked?)
     })?;
     match shared.output {
         Output::Json => {
@@ -154,7 +180,7 @@ async fn pushed(
 
 /// A cluster that stands already: a release on a cluster that ends with the command is of no
 /// use. It is shown before anything is written, and what may not be written to is refused.
-async fn standing(place: &Where, config: &Config, sink: pipeline::Sink<'_>) -> Result<Standing, Failure> {
+pub(crate) async fn standing(place: &Where, config: &Config, sink: pipeline::Sink<'_>) -> Result<Standing, Failure> {
     let place = place.place(config).map_err(|error| Failure::new(Exit::Environment, error))?;
     let standing = Standing::find(&place).await?;
     sink(What::ClusterReady(standing.cluster().facts.clone()));
@@ -163,7 +189,7 @@ async fn standing(place: &Where, config: &Config, sink: pipeline::Sink<'_>) -> R
 }
 
 /// Runs stages with the live display and signals around them.
-fn with_stages<T>(
+pub(crate) fn with_stages<T>(
     shared: &Shared,
     work: impl AsyncFnOnce(&Config, &CancellationToken, pipeline::Sink<'_>) -> Result<T, Failure>,
 ) -> anyhow::Result<T> {

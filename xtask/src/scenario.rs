@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use harness::config::Config;
+use harness::config::{Config, SuiteConfig};
 use harness::run::select::{self, Choice, SelectError};
 use harness::scenario;
 use harness::verdict::Exit;
@@ -51,6 +51,11 @@ pub(crate) struct Lint {
 }
 
 impl Chosen {
+    /// The suite of gate.toml that is asked for by name, if it says more than its scenarios.
+    pub(crate) fn suite<'a>(&self, config: &'a Config) -> Option<&'a SuiteConfig> {
+        config.suites.get(self.suite.as_ref()?)
+    }
+
     /// Whether only some scenarios are asked for, by name or by a part of it.
     pub(crate) fn is_narrowed(&self) -> bool {
         !self.names.is_empty() || self.filter.is_some()
@@ -61,7 +66,10 @@ impl Chosen {
         let directory = self.scenarios.as_ref().unwrap_or(&config.system.scenarios);
         let plans = select::load(directory, &config.root).map_err(invalid)?;
         let suite = self.suite.clone().or_else(|| suite.filter(|_| !self.is_narrowed()).map(str::to_owned));
-        let choice = Choice { names: self.names.clone(), suite, filter: self.filter.clone() };
+        let included = suite.as_ref().and_then(|suite| config.suites.get(suite));
+        let included = included.iter().flat_map(|suite| suite.includes.clone());
+        let suites = suite.iter().cloned().chain(included).collect();
+        let choice = Choice { names: self.names.clone(), suites, filter: self.filter.clone() };
         let chosen = select::choose(plans, &choice).map_err(invalid)?;
         if chosen.is_empty() {
             let failure = Failure::new(Exit::NothingSelected, "no scenario is chosen by these names and filters");

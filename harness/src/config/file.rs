@@ -9,10 +9,13 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Ask, BadBuild, CargoBinary, Config, ConfigError, CopiedFile, HttpExpectation, ImageConfig, PinnedCluster, Profile,
-    Program, RolloutConfig, SecretConfig, SmokeCheck, SystemConfig, WebsocketExpectation,
+    Ask, BadBuild, CargoBinary, ChecklistConfig, Config, ConfigError, CopiedFile, HttpExpectation, ImageConfig,
+    PinnedCluster, Profile, Program, ReferenceConfig, RolloutConfig, SecretConfig, SmokeCheck, SuiteConfig,
+    SystemConfig, WebsocketExpectation,
 };
 use crate::duration;
+use crate::reference::WarnAbove;
+use crate::soak::SoakPlan;
 
 mod traffic;
 
@@ -33,6 +36,13 @@ struct GateFile {
     clusters: BTreeMap<String, PinForm>,
     #[serde(default)]
     rollout: RolloutForm,
+    #[serde(default)]
+    reference: ReferenceForm,
+    #[serde(default)]
+    checklist: ChecklistForm,
+    soak: Option<Spanned<SoakPlan>>,
+    #[serde(default)]
+    suites: BTreeMap<String, SuiteConfig>,
     #[serde(default)]
     smoke: Vec<SmokeForm>,
     #[serde(default)]
@@ -115,6 +125,28 @@ struct RolloutForm {
     progress_deadline: Option<Spanned<String>>,
 }
 
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ReferenceForm {
+    file: Option<String>,
+    warn_above: Option<WarnForm>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct WarnForm {
+    factor: Spanned<f64>,
+    floor: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ChecklistForm {
+    evidence: Option<String>,
+    smoke_on: Option<Spanned<String>>,
+    backup_not_older_than: Option<Spanned<String>>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct SmokeForm {
@@ -127,12 +159,19 @@ struct SmokeForm {
     websocket: Option<WebsocketExpectation>,
 }
 
+/// Where the reference is, where `gate.toml` does not say.
+const REFERENCE: &str = "scenarios/reference.json";
+/// Where evidence is kept, where `gate.toml` does not say.
+const EVIDENCE: &str = "target/evidence";
+/// The name of the embedded cluster among those that may stand for staging.
+const EMBEDDED: &str = "embedded";
 /// Longest random value of a Secret: a thousand characters are a mistake.
 const GENERATE_MAX: usize = 1000;
 
 pub(super) fn parse(text: &str, file: &Path, root: &Path) -> Result<Config, ConfigError> {
     let place = Place { text, file };
-    let form: GateFile = toml::from_str(text).map_err(|error| place.invalid(error.span(), error.message()))?;
+    let mut form: GateFile = toml::from_str(text).map_err(|error| place.invalid(error.span(), error.message()))?;
+    let checklist = checklist(std::mem::take(&mut form.checklist), &form.clusters, root, &place)?;
     Ok(Config {
         file: file.to_owned(),
         root: root.to_owned(),
@@ -151,6 +190,10 @@ pub(super) fn parse(text: &str, file: &Path, root: &Path) -> Result<Config, Conf
             .map(|(name, pin)| Ok((name, pinned(pin, &place)?)))
             .collect::<Result<_, _>>()?,
         rollout: rollout(form.rollout, &place)?,
+        checklist,
+        soak: form.soak.map(|soak| soaked(soak, &place)).transpose()?,
+        suites: form.suites,
+        reference: reference(form.reference, root, &place)?,
         traffic: traffic::all(form.traffic, &place)?,
         smoke: form.smoke.into_iter().map(|check| smoke(check, &place)).collect::<Result<_, _>>()?,
     })
@@ -302,6 +345,49 @@ fn rollout(form: RolloutForm, place: &Place<'_>) -> Result<RolloutConfig, Config
         // The default of a Deployment's `progressDeadlineSeconds`.
         progress_deadline: time(form.progress_deadline, Duration::from_secs(600), place)?,
     })
+}
+
+fn reference(form: ReferenceForm, root: &Path, place: &Place<'_>) -> Result<ReferenceConfig, ConfigError> {
+    let file = root.join(form.file.as_deref().unwrap_or(REFERENCE));
+    let default = WarnAbove::default();
+    let Some(warn) = form.warn_above else { return Ok(ReferenceConfig { file, warn_above: default }) };
+    let factor = *warn.factor.get_ref();
+    if !(factor.is_finite() && factor > 1.0) {
+        let message = "`factor` is how many times longer a recovery may be than in the reference: more than 1";
+        return Err(place.invalid(Some(warn.factor.span()), message));
+    }
+    let floor = time(warn.floor, default.floor, place)?;
+    Ok(ReferenceConfig { file, warn_above: WarnAbove { factor, floor } })
+}
+
+fn checklist(
+    form: ChecklistForm,
+    clusters: &BTreeMap<String, PinForm>,
+    root: &Path,
+    place: &Place<'_>,
+) -> Result<ChecklistConfig, ConfigError> {
+    let known = || clusters.keys().map(String::as_str).chain([EMBEDDED]).collect::<Vec<_>>().join(", ");
+    let smoke_on = match form.smoke_on {
+        Some(name) if name.get_ref() != EMBEDDED && !clusters.contains_key(name.get_ref()) => {
+            let message = format!("no cluster `{}` here; there are: {}", name.get_ref(), known());
+            return Err(place.invalid(Some(name.span()), &message));
+        }
+        name => name.map_or_else(|| EMBEDDED.to_owned(), Spanned::into_inner),
+    };
+    Ok(ChecklistConfig {
+        evidence: root.join(form.evidence.as_deref().unwrap_or(EVIDENCE)),
+        smoke_on,
+        backup_age_max: time(form.backup_not_older_than, Duration::from_secs(24 * 60 * 60), place)?,
+    })
+}
+
+fn soaked(soak: Spanned<SoakPlan>, place: &Place<'_>) -> Result<SoakPlan, ConfigError> {
+    let span = soak.span();
+    let plan = soak.into_inner();
+    match plan.wrong() {
+        Some(message) => Err(place.invalid(Some(span), &message)),
+        None => Ok(plan),
+    }
 }
 
 fn smoke(form: SmokeForm, place: &Place<'_>) -> Result<SmokeCheck, ConfigError> {

@@ -19,6 +19,7 @@ pub(crate) fn test_plan(steps: usize) -> Plan {
         file: String::new(),
         line: 1,
         suites: Vec::new(),
+        round: None,
         needs: Vec::new(),
         promise: Promise { document: String::new(), section: String::new(), says: String::new() },
         workload: workload.clone(),

@@ -137,9 +137,14 @@ impl Outcome {
             What::Note { text } => self.notes.push(text.clone()),
             What::ScenarioEnded(ended) => self.ended = Some((at, ended.clone())),
             What::RunStarted(_)
+            | What::RulesSet(_)
+            | What::ReferenceGiven(_)
             | What::ClusterReady(_)
             | What::StageStarted { .. }
             | What::StageFinished { .. }
+            | What::ChecklistTaken(_)
+            | What::SoakStarted(_)
+            | What::SoakLooked(_)
             | What::ScenarioStarted(_)
             | What::LaneTaken(_)
             | What::ScenarioSkipped { .. }

@@ -22,7 +22,9 @@ mod rollback;
 mod rollout;
 mod secrets;
 mod smoke;
+mod soak;
 mod traffic;
+mod way_back;
 
 pub use api::ApiError;
 pub use build::{BuildError, BuiltImage, BuiltRelease, Variant, Why, build};
@@ -31,6 +33,8 @@ pub use push::{PushError, Pushed, push};
 pub(crate) use rollback::undo;
 pub use rollback::{RollbackError, rollback};
 pub use smoke::{SmokeError, SmokeResult, smoke};
+pub use soak::{SoakError, soak};
+pub use way_back::way_back;
 
 /// Takes what the stages tell.
 pub type Sink<'a> = &'a mut (dyn FnMut(What) + Send);
@@ -49,7 +53,7 @@ pub trait StageError: fmt::Display {
 }
 
 /// Runs a stage between its two events. The work returns its value and the stage's facts.
-async fn stage<T, E: StageError>(
+pub(crate) async fn stage<T, E: StageError>(
     name: &str,
     sink: Sink<'_>,
     work: impl Future<Output = Result<(T, Vec<String>), E>>,

@@ -248,7 +248,7 @@ pub(super) async fn baseline(cluster: &Cluster) -> Result<Baseline, ApiError> {
 }
 
 /// Workloads that run an image which carries the system's version.
-fn released(config: &Config) -> Result<BTreeSet<WorkloadRef>, ManifestError> {
+pub(super) fn released(config: &Config) -> Result<BTreeSet<WorkloadRef>, ManifestError> {
     let of_release = |repository: &str| config.images.get(repository).is_some_and(|image| image.version.is_none());
     let manifests = manifests::load(config, manifests::AS_DEPLOYED)?;
     Ok(manifests

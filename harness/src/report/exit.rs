@@ -1,6 +1,7 @@
 //! What a run's process exits with.
 
-use super::{Judged, Report, ScenarioVerdict, StageReport};
+use super::row::Row;
+use super::{Judged, Report, ScenarioVerdict, SoakReport, StageReport, words};
 use crate::event::{Ended, StageResult};
 use crate::verdict::{Exit, GateFacts, Interrupt, Verdict, gate};
 
@@ -12,24 +13,41 @@ impl Report {
     #[must_use]
     pub fn exit(&self) -> Exit {
         let is_over = self.clean.is_some();
+        let rows = self.rows();
         gate(&GateFacts {
             // The record stops in the middle: what is missing counts as asked for. So does what
             // was skipped where nothing else was rehearsed: a run is not green for doing nothing.
             selected: self.stages.len()
                 + self.judged_rollouts().count()
-                + self.scenarios.len()
+                + rows.len()
+                + self.soak.iter().count()
                 + usize::from(!is_over)
-                + if self.scenarios.is_empty() { self.skipped.len() } else { 0 },
+                + if rows.is_empty() { self.skipped.len() } else { 0 },
             verdicts: self
                 .judged_rollouts()
-                .map(|(_, verdict)| judged(verdict))
-                .chain(self.scenarios.iter().map(|scenario| judged(&scenario.verdict)))
+                .map(|(_, given)| verdict(given.verdict, given.why.as_deref()))
+                .chain(rows.iter().map(judged))
+                .chain(self.soak.iter().map(soaked))
                 .collect(),
             stages: self.stages.iter().filter_map(of_stage).collect(),
+            rules_unmet: self.rules_unmet().len(),
             is_unclean: self.is_unclean(),
             is_environment: self.stages.iter().any(is_environment),
             interrupt: self.is_cancelled().then_some(Interrupt::Interrupt),
         })
+    }
+
+    /// The gate's rules beyond verdicts that do not hold, each in words.
+    pub(super) fn rules_unmet(&self) -> Vec<String> {
+        let grown = self.reference.as_ref().map_or(0, |reference| reference.warnings());
+        let warnings = grown + self.soak.as_ref().map_or(0, SoakReport::warnings);
+        let strict = (self.rules.strict && warnings > 0)
+            .then(|| format!("{} with --strict", words::count(warnings, "warning", "warnings")));
+        let cluster = self.cluster.as_ref();
+        let untaken = self.rules.require.zip(cluster).filter(|(require, cluster)| !require.takes(cluster.kind));
+        let require =
+            untaken.map(|_| format!("{}, and --require measured takes no such figures", self.rehearsed_or_measured));
+        strict.into_iter().chain(require).collect()
     }
 
     pub(super) fn is_unclean(&self) -> bool {
@@ -49,9 +67,18 @@ impl Report {
     }
 }
 
-fn judged(verdict: &ScenarioVerdict) -> Verdict {
-    let why = || verdict.why.clone().unwrap_or_default();
-    match verdict.verdict {
+fn judged(row: &Row<'_>) -> Verdict {
+    verdict(row.judged(), row.why())
+}
+
+fn soaked(soak: &SoakReport) -> Verdict {
+    let ScenarioVerdict { verdict: judged, why } = &soak.verdict;
+    verdict(*judged, why.as_deref())
+}
+
+fn verdict(judged: Judged, why: Option<&str>) -> Verdict {
+    let why = || why.unwrap_or_default().to_owned();
+    match judged {
         Judged::Pass => Verdict::Pass,
         Judged::Inconclusive => Verdict::Inconclusive { why: why() },
         Judged::Fail => Verdict::Fail { why: why() },
@@ -74,7 +101,7 @@ fn of_stage(stage: &StageReport) -> Option<StageResult> {
 fn is_environment(stage: &StageReport) -> bool {
     matches!(stage.result, Some(StageResult::Failed { .. }))
         && !is_rollout(stage)
-        && !matches!(stage.stage.as_str(), "smoke" | "soak")
+        && !matches!(stage.stage.as_str(), "checklist" | "smoke" | "soak")
 }
 
 /// A stage that changes what runs.

@@ -1,15 +1,20 @@
 //! The fold of a run's events into its report.
 
-use crate::event::{ClusterFacts, ClusterKind, Ended, Event, LaneFacts, Offset, RunFacts, StageResult, Subject, What};
+use crate::checklist::Checked;
+use crate::event::{
+    ClusterFacts, ClusterKind, Ended, Event, LaneFacts, Offset, Rules, RunFacts, StageResult, Subject, What,
+};
 use crate::outcome::rollout::RolloutOutcome;
 use crate::outcome::{CheckTally, FirstBad, LoadTotals, Outcome, Recovery, Slip, StepResult};
-use crate::scenario::plan::{BudgetFrom, CheckName, Plan, ScenarioId};
+use crate::reference::Comparand;
+use crate::scenario::plan::{BudgetFrom, CheckName, Plan, Role, ScenarioId};
+use crate::soak::Soak;
 use crate::verdict::{Exit, Verdict, judge};
 
 use super::{
     BaselineReport, Interval, Judged, LoadReport, LoadSums, Millis, ProofReport, Report, RolloutReport, RunVerdict,
-    SamplingReport, ScenarioReport, ScenarioVerdict, SkippedReport, SlipReport, StageReport, StepReport, SymptomReport,
-    words,
+    SamplingReport, ScenarioReport, ScenarioVerdict, SkippedReport, SlipReport, SoakReport, StageReport, StepReport,
+    SymptomReport, repeat, words,
 };
 
 impl Report {
@@ -31,8 +36,12 @@ impl Report {
 pub struct Fold {
     now: Offset,
     run: Option<RunFacts>,
+    rules: Rules,
+    comparand: Option<Comparand>,
     cluster: Option<ClusterFacts>,
     stages: Vec<Stage>,
+    checklist: Vec<Checked>,
+    soak: Option<Soak>,
     scenarios: Vec<Scenario>,
     skipped: Vec<SkippedReport>,
     notes: Vec<String>,
@@ -74,9 +83,18 @@ impl Fold {
         self.now = self.now.max(event.at);
         match &event.what {
             What::RunStarted(facts) => self.run = Some((**facts).clone()),
+            What::RulesSet(rules) => self.rules = *rules,
+            What::ReferenceGiven(comparand) => self.comparand = Some((**comparand).clone()),
             What::ClusterReady(facts) => self.cluster = Some(facts.clone()),
             What::StageStarted { stage } => self.stages.push(Stage::started(stage, event.at)),
             What::StageFinished { stage, result, facts } => self.stage_finished(event.at, stage, result, facts),
+            What::ChecklistTaken(checked) => self.checklist.clone_from(checked),
+            What::SoakStarted(plan) => {
+                self.soak = Some(Soak::new((**plan).clone(), event.at + plan.warm_up));
+            }
+            What::SoakLooked(look) => {
+                self.soak.iter_mut().for_each(|soak| soak.look(event.at, look.clone()));
+            }
             What::ScenarioSkipped { plan, why } => self.skipped.push(skipped(plan, why)),
             What::ScenarioStarted(plan) => self.scenarios.push(Scenario::new(plan)),
             What::Note { text } if event.scenario.is_none() => {
@@ -180,16 +198,31 @@ impl Fold {
             took_ms: since_start(now),
             rollouts: self.stages.iter().filter_map(Stage::rollout).collect(),
             stages: self.stages.iter().map(|stage| stage.report(now)).collect(),
+            checklist: self.checklist.clone(),
+            soak: self.soak.as_ref().map(SoakReport::of),
+            repeats: repeat::repeats(&scenarios),
             scenarios,
+            rules: self.rules,
+            reference: None,
             skipped: self.skipped.clone(),
             notes: self.notes.clone(),
             heal_failed: self.heal_failed.clone(),
             clean: self.clean,
         };
-        let exit = report.exit();
-        report.exit_code = exit.code();
-        report.verdict = RunVerdict { verdict: exit, why: words::why(&report, exit) };
+        match &self.comparand {
+            Some(comparand) => report.compare(comparand),
+            None => report.judge(),
+        }
         report
+    }
+}
+
+impl Report {
+    /// Draws the run's verdict from everything else in the report.
+    pub fn judge(&mut self) {
+        let exit = self.exit();
+        self.exit_code = exit.code();
+        self.verdict = RunVerdict { verdict: exit, why: words::why(self, exit) };
     }
 }
 
@@ -300,6 +333,7 @@ impl Open {
             detection_ms: outcome.symptom().zip(fault_sent).map(|(bad, sent)| Millis::ceil(bad.since(sent))),
             recovery_ms,
             absorbed: recovery == Recovery::Absorbed,
+            felt_from_ms: (recovery == Recovery::Absorbed).then(|| felt_from(&plan, outcome)),
             bad_for_at_least_ms: (recovery == Recovery::NotYet).then(|| bad_for(&plan, outcome)).flatten(),
             remedy: remedy(&plan, outcome),
             phases_ms: outcome.phases().into_iter().map(|(phase, took)| (phase, Millis::floor(took))).collect(),
@@ -313,6 +347,7 @@ impl Open {
             notes: outcome.notes().to_vec(),
             ended: outcome.ended().cloned(),
             id: plan.id,
+            round: plan.round,
             title: plan.title,
             file: plan.file,
             line: plan.line,
@@ -321,6 +356,14 @@ impl Open {
             lane: lane.clone(),
         }
     }
+}
+
+/// The longest outage that may have fallen between two looks: from right after a good answer's
+/// request was sent to the latest good answer to the next one.
+fn felt_from(plan: &Plan, outcome: &Outcome) -> Millis {
+    let decides = |name: &CheckName| plan.checks.iter().any(|one| one.name == *name && one.role == Role::Recovery);
+    let interval = outcome.checks().filter(|(name, _)| decides(name)).map(|(_, tally)| tally.interval).max();
+    Millis::ceil(interval.unwrap_or_default() + plan.slow)
 }
 
 fn skipped(plan: &Plan, why: &str) -> SkippedReport {

@@ -1,6 +1,7 @@
 //! The report as Markdown, for a step summary: GitHub takes 1 MiB and drops what is larger.
 
-use super::{Judged, Report, RolloutReport, ScenarioReport, words};
+use super::row::{self, Row};
+use super::{Judged, MetricReport, RepeatReport, Report, RolloutReport, ScenarioReport, words};
 use crate::event::StageResult;
 
 /// Where whole sections are left out; the last one may go beyond by its own, bounded size.
@@ -19,10 +20,10 @@ pub fn markdown(report: &Report) -> String {
         text.push_str(&format!("Again: {}\n\n", code(command)));
     }
     let mut left_out = 0;
-    let sections = [scenarios(report), skipped(report), stages(report)].into_iter();
-    let sections =
-        sections.chain(report.rollouts.iter().map(rollout)).chain(report.worst_first().into_iter().map(details));
-    let sections = sections.chain([facts(report)]);
+    let sections = [scenarios(report), skipped(report), soak(report), reference(report), stages(report)].into_iter();
+    let rows = report.rows_worst_first();
+    let sections = sections.chain(report.rollouts.iter().map(rollout));
+    let sections = sections.chain(rows.iter().flat_map(row_details)).chain([facts(report)]);
     for section in sections {
         if text.len() + section.len() > BYTES_MAX {
             left_out += 1;
@@ -68,19 +69,21 @@ fn scenarios(report: &Report) -> String {
         let cells = [prose(&rollout.id), promise, source, budget, measured, detected];
         text.push_str(&format!("| {} | {} |\n", sign_of(verdict.verdict), cells.join(" | ")));
     }
-    for scenario in report.worst_first().into_iter().take(LINES_MAX) {
-        let detection = scenario.detection_ms.map_or_else(|| "–".to_owned(), |detection| detection.to_string());
+    let rows = report.rows_worst_first();
+    for row in rows.iter().take(LINES_MAX) {
+        let Some(scenario) = row.scenario() else { continue };
+        let detection = row.detection().map_or_else(|| "–".to_owned(), |detection| detection.to_string());
         let cells = [
-            prose(&scenario.id.0),
+            prose(row.id()),
             prose(&scenario.promise.says),
             prose(&scenario.budget_source),
             words::budget(scenario),
-            words::measured(scenario),
+            row.measured(),
             detection,
         ];
-        text.push_str(&format!("| {} | {} |\n", sign_of(scenario.verdict.verdict), cells.join(" | ")));
+        text.push_str(&format!("| {} | {} |\n", sign_of(row.judged()), cells.join(" | ")));
     }
-    more(&mut text, report.scenarios.len());
+    more(&mut text, rows.len());
     text.push('\n');
     text
 }
@@ -113,6 +116,46 @@ fn stages(report: &Report) -> String {
     more(&mut text, report.stages.len());
     text.push('\n');
     text
+}
+
+fn soak(report: &Report) -> String {
+    let Some(soak) = &report.soak else { return String::new() };
+    let mut text = format!("## Soak: {}\n\n{}\n\n", sign_of(soak.verdict.verdict), prose(&soak.says()));
+    text.push_str("| metric | course |\n|---|---|\n");
+    let line = |metric: &MetricReport| format!("| {} | {} |\n", prose(&metric.name), prose(&metric.says()));
+    soak.metrics.iter().take(LINES_MAX).for_each(|metric| text.push_str(&line(metric)));
+    more(&mut text, soak.metrics.len());
+    text.push_str(&format!("\nBounds by {}\n\n", prose(&soak.source)));
+    text
+}
+
+fn reference(report: &Report) -> String {
+    let Some(reference) = &report.reference else { return String::new() };
+    let mut text = format!("## Compared with {}\n\n", prose(&reference.source));
+    for one in reference.growth.iter().take(LINES_MAX) {
+        let sign = if one.warns { "⚠️ " } else { "" };
+        text.push_str(&format!("- {sign}{}: {}\n", prose(&one.scenario.0), prose(&one.says)));
+    }
+    more(&mut text, reference.growth.len());
+    text.push('\n');
+    text
+}
+
+/// The section of a promise; of rounds one together and one each.
+fn row_details(row: &Row<'_>) -> Vec<String> {
+    match row {
+        Row::Once(scenario) => vec![details(scenario)],
+        Row::Rounds(repeat, rounds) => {
+            let together = together(row, repeat);
+            std::iter::once(together).chain(rounds.iter().map(|round| details(round))).collect()
+        }
+    }
+}
+
+fn together(row: &Row<'_>, repeat: &RepeatReport) -> String {
+    let title = row.scenario().map(|scenario| scenario.title.as_str()).unwrap_or_default();
+    let ran = format!("{}: {title}, {} of {} rounds", row.id(), repeat.rounds.len(), repeat.rounds_wanted);
+    section(Some(row.judged()), &ran, &row::details(repeat))
 }
 
 fn rollout(rollout: &RolloutReport) -> String {

@@ -7,30 +7,39 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{ClusterFacts, Ended, LaneFacts, Phase, RunFacts, StageResult};
+use crate::checklist::Checked;
+use crate::event::{ClusterFacts, Ended, LaneFacts, Phase, Rules, RunFacts, StageResult};
 use crate::scenario::plan::{BudgetFrom, Expect, Promise, ScenarioId, WorkloadRef};
+use crate::scenario::round::Round;
 use crate::verdict::Exit;
 
 mod annotations;
 mod exit;
 mod fold;
+mod growth;
 mod html;
 mod junit;
 mod markdown;
 mod millis;
+mod repeat;
 mod rollout;
+mod row;
+mod soak;
 mod terminal;
 pub mod timeline;
 mod words;
 
 pub use annotations::annotations;
 pub use fold::Fold;
+pub use growth::{GrowthReport, ReferenceReport};
 pub use html::html;
 pub use junit::junit;
 pub use markdown::markdown;
 pub use millis::Millis;
+pub use repeat::{P95Report, RatesReport, RepeatReport, RoundReport};
 pub use rollout::{BadReport, LostReport, PodMomentReport, RolloutReport, SecondReport, TrafficReport};
-pub use terminal::terminal;
+pub use soak::{MetricReport, SoakReport};
+pub use terminal::{soak as soak_text, terminal};
 
 /// Everything a reader may want to know of one run; `report.json` is this, written out.
 ///
@@ -59,6 +68,21 @@ pub struct Report {
     pub rollouts: Vec<RolloutReport>,
     /// Scenarios, in the order of their files; repeats of one in the order in which they ran.
     pub scenarios: Vec<ScenarioReport>,
+    /// The pre-deployment checklist, item by item, where it was gone through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checklist: Vec<Checked>,
+    /// The soak, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soak: Option<SoakReport>,
+    /// Scenarios that ran in rounds, each over all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<RepeatReport>,
+    /// What the gate asks beyond verdicts.
+    #[serde(default, skip_serializing_if = "asks_nothing")]
+    pub rules: Rules,
+    /// Recoveries beside earlier ones, where there is a reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ReferenceReport>,
     /// Scenarios that were chosen and not run, because their surroundings lack what they need.
     /// They count neither as kept nor as broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -139,6 +163,9 @@ pub struct ScenarioVerdict {
 pub struct ScenarioReport {
     /// `redis-lost/killed`.
     pub id: ScenarioId,
+    /// Which round it was, where it ran in rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<Round>,
     /// One line a person understands.
     pub title: String,
     /// The scenario file.
@@ -182,6 +209,9 @@ pub struct ScenarioReport {
     pub recovery_ms: Option<Interval>,
     /// Whether a proven fault was not felt at all.
     pub absorbed: bool,
+    /// Where it was not felt: an outage this short may have fallen between two looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub felt_from_ms: Option<Millis>,
     /// Where it did not recover: for at least how long it was bad, counted like the budget.
     pub bad_for_at_least_ms: Option<Millis>,
     /// Steps of the remedy, in order.
@@ -340,17 +370,14 @@ pub struct LoadSums {
     pub latency_max_ms: Millis,
 }
 
+fn asks_nothing(rules: &Rules) -> bool {
+    *rules == Rules::default()
+}
+
 impl Report {
     /// Rollouts that were judged, each with its verdict.
     fn judged_rollouts(&self) -> impl Iterator<Item = (&RolloutReport, &ScenarioVerdict)> {
         self.rollouts.iter().filter_map(|rollout| Some((rollout, rollout.verdict.as_ref()?)))
-    }
-
-    /// Scenarios with the worst first; equals stay in the order in which they ran.
-    fn worst_first(&self) -> Vec<&ScenarioReport> {
-        let mut scenarios: Vec<_> = self.scenarios.iter().collect();
-        scenarios.sort_by_key(|scenario| std::cmp::Reverse(scenario.verdict.verdict));
-        scenarios
     }
 }
 

@@ -3,7 +3,8 @@
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets};
 
-use super::{Judged, Report, RolloutReport, ScenarioReport, StageReport, words};
+use super::row::{self, Row};
+use super::{Judged, ReferenceReport, Report, RolloutReport, ScenarioReport, SoakReport, StageReport, words};
 use crate::event::StageResult;
 
 /// Columns that the table is laid out for.
@@ -28,14 +29,17 @@ pub fn terminal(report: &Report) -> String {
         text.push('\n');
         report.stages.iter().for_each(|stage| stage_lines(&mut text, stage));
     }
-    let judged = report.judged_rollouts().count() + report.scenarios.len();
-    if judged > 0 {
+    if report.judged_rollouts().count() + report.scenarios.len() > 0 {
         text.push('\n');
         text.push_str(&table(report));
     }
-    if judged + report.rollouts.len() > 0 {
-        report.rollouts.iter().for_each(|rollout| rollout_lines(&mut text, rollout));
-        report.worst_first().into_iter().for_each(|scenario| scenario_lines(&mut text, scenario));
+    report.rollouts.iter().for_each(|rollout| rollout_lines(&mut text, rollout));
+    report.rows_worst_first().iter().for_each(|row| row_lines(&mut text, row));
+    if let Some(soak) = &report.soak {
+        soak_lines(&mut text, soak);
+    }
+    if let Some(reference) = &report.reference {
+        reference_lines(&mut text, reference);
     }
     for note in &report.notes {
         text.push_str(&format!("\nnote: {}", words::shorten(note, TEXT_MAX)));
@@ -98,14 +102,15 @@ fn table(report: &Report) -> String {
             words::one_line(&report.rehearsed_or_measured),
         ]);
     }
-    for scenario in report.worst_first() {
-        let detection = scenario.detection_ms.map_or_else(|| "–".to_owned(), |detection| detection.to_string());
+    for row in report.rows_worst_first() {
+        let Some(scenario) = row.scenario() else { continue };
+        let detection = row.detection().map_or_else(|| "–".to_owned(), |detection| detection.to_string());
         table.add_row([
-            words::judged(scenario.verdict.verdict).to_uppercase(),
-            words::shorten(&format!("{}: {}", scenario.id, scenario.promise.says), TEXT_MAX),
+            words::judged(row.judged()).to_uppercase(),
+            words::shorten(&format!("{}: {}", row.id(), scenario.promise.says), TEXT_MAX),
             words::shorten(&scenario.budget_source, TEXT_MAX),
             words::budget(scenario),
-            words::measured(scenario),
+            row.measured(),
             detection,
             words::one_line(&report.rehearsed_or_measured),
         ]);
@@ -126,6 +131,52 @@ fn paint_verdict(line: &str) -> String {
         }
     }
     line.to_owned()
+}
+
+/// Of rounds: what they say together, and everything about those that did not pass.
+fn row_lines(text: &mut String, row: &Row<'_>) {
+    let (repeat, rounds) = match row {
+        Row::Once(scenario) => return scenario_lines(text, scenario),
+        Row::Rounds(repeat, rounds) => (repeat, rounds),
+    };
+    let judged = repeat.verdict.verdict;
+    let title = row.scenario().map(|scenario| words::one_line(&scenario.title)).unwrap_or_default();
+    let ran = format!("{}: {title}, {} of {} rounds", row.id(), repeat.rounds.len(), repeat.rounds_wanted);
+    let word = paint(style(judged), &words::judged(judged).to_uppercase());
+    text.push_str(&format!("\n{word} {}\n", paint(BOLD, &ran)));
+    for (label, says) in row::details(repeat) {
+        text.push_str(&format!("  {label:<9} {}\n", words::shorten(&says, TEXT_MAX)));
+    }
+    let not_passed = rounds.iter().filter(|round| round.verdict.verdict != Judged::Pass);
+    not_passed.for_each(|round| scenario_lines(text, round));
+}
+
+/// A soak as text with colour codes.
+#[must_use]
+pub fn soak(soak: &SoakReport) -> String {
+    let mut text = String::new();
+    soak_lines(&mut text, soak);
+    text
+}
+
+fn soak_lines(text: &mut String, soak: &SoakReport) {
+    let judged = soak.verdict.verdict;
+    let word = paint(style(judged), &words::judged(judged).to_uppercase());
+    text.push_str(&format!("\n{word} {}: {}\n", paint(BOLD, "Soak"), words::shorten(&soak.says(), TEXT_MAX)));
+    let width = soak.metrics.iter().map(|metric| metric.name.chars().count()).max().unwrap_or(0);
+    for metric in &soak.metrics {
+        let name = paint(style(metric.judged()), &format!("{:width$}", metric.name));
+        text.push_str(&format!("  {name}  {}\n", words::shorten(&metric.says(), TEXT_MAX)));
+    }
+    text.push_str(&format!("  by {}\n", words::shorten(&soak.source, TEXT_MAX)));
+}
+
+fn reference_lines(text: &mut String, reference: &ReferenceReport) {
+    text.push_str(&format!("\n{} {}\n", paint(BOLD, "Compared with"), words::shorten(&reference.source, TEXT_MAX)));
+    for one in &reference.growth {
+        let sign = if one.warns { paint(UNKNOWN, "warning") } else { "       ".to_owned() };
+        text.push_str(&format!("  {sign} {}: {}\n", one.scenario, words::shorten(&one.says, TEXT_MAX)));
+    }
 }
 
 fn rollout_lines(text: &mut String, rollout: &RolloutReport) {
@@ -158,9 +209,13 @@ fn tail(report: &Report) -> String {
         let word = paint(style(verdict.verdict), words::judged(verdict.verdict));
         text.push_str(&format!("  {word} {}\n", words::shorten(&words::rollout_summary(rollout), TEXT_MAX)));
     }
-    for scenario in report.worst_first() {
-        let word = paint(style(scenario.verdict.verdict), words::judged(scenario.verdict.verdict));
-        text.push_str(&format!("  {word} {}\n", words::shorten(&words::summary(scenario), TEXT_MAX)));
+    for row in report.rows_worst_first() {
+        let word = paint(style(row.judged()), words::judged(row.judged()));
+        text.push_str(&format!("  {word} {}\n", words::shorten(&row.summary(), TEXT_MAX)));
+    }
+    for grown in report.reference.iter().flat_map(|reference| &reference.growth).filter(|one| one.warns) {
+        let says = format!("{}: {}", grown.scenario, grown.says);
+        text.push_str(&format!("  {} {}\n", paint(UNKNOWN, "warning"), words::shorten(&says, TEXT_MAX)));
     }
     for skipped in &report.skipped {
         text.push_str(&format!(

@@ -59,13 +59,13 @@ pub(super) fn skipped(skipped: &SkippedReport) -> String {
 }
 
 fn judgement(report: &Report, exit: Exit) -> String {
-    let promises = report.judged_rollouts().count() + report.scenarios.len();
+    let promises = report.judged_rollouts().count() + report.rows().len();
     match exit {
         Exit::Pass if promises == 0 => format!("{} done", count(report.stages.len(), "stage", "stages")),
         Exit::Pass if promises == 1 => "the promise was kept".to_owned(),
         Exit::Pass => format!("all {promises} promises were kept"),
         Exit::GateFailed => match ids(report, Judged::Fail) {
-            (0, _) => stages_that_failed(report),
+            (0, _) => what_does_not_hold(report),
             (_, ids) if promises == 1 => format!("the promise was broken: {ids}"),
             (broken, ids) => format!("{broken} of {promises} promises broken: {ids}"),
         },
@@ -74,7 +74,7 @@ fn judgement(report: &Report, exit: Exit) -> String {
             "nothing could be rehearsed".to_owned()
         }
         Exit::Inconclusive => match ids(report, Judged::Inconclusive) {
-            (0, _) => stages_that_failed(report),
+            (0, _) => what_does_not_hold(report),
             (_, ids) if promises == 1 => format!("nobody can tell whether the promise holds: {ids}"),
             (unknown, ids) => format!("nobody can tell for {unknown} of {promises} promises: {ids}"),
         },
@@ -98,9 +98,17 @@ fn judgement(report: &Report, exit: Exit) -> String {
 
 fn ids(report: &Report, judged: Judged) -> (usize, String) {
     let rollouts = report.judged_rollouts().map(|(rollout, verdict)| (rollout.id.as_str(), verdict.verdict));
-    let scenarios = report.scenarios.iter().map(|one| (one.id.0.as_str(), one.verdict.verdict));
-    let found: Vec<&str> = rollouts.chain(scenarios).filter(|(_, found)| *found == judged).map(|(id, _)| id).collect();
+    let rows = report.rows().into_iter().map(|row| (row.id(), row.judged()));
+    let found: Vec<&str> = rollouts.chain(rows).filter(|(_, found)| *found == judged).map(|(id, _)| id).collect();
     (found.len(), found.join(", "))
+}
+
+/// What failed besides the promises.
+fn what_does_not_hold(report: &Report) -> String {
+    let stages = Some(stages_that_failed(report)).filter(|stages| !stages.is_empty());
+    let soak = report.soak.as_ref().filter(|soak| soak.verdict.verdict == Judged::Inconclusive);
+    let soak = soak.map(|soak| format!("nobody can tell from the soak: {}", soak.says()));
+    stages.into_iter().chain(soak).chain(report.rules_unmet()).collect::<Vec<_>>().join("; ")
 }
 
 fn heal_error(report: &Report) -> Option<&str> {
@@ -152,17 +160,13 @@ pub(super) fn budget(scenario: &ScenarioReport) -> String {
 pub(super) fn because(scenario: &ScenarioReport) -> String {
     match &scenario.verdict.why {
         Some(why) => why.clone(),
-        None if scenario.absorbed => "the fault is proven, and no sample was bad".to_owned(),
+        None if scenario.absorbed => match scenario.felt_from_ms {
+            Some(felt) => {
+                format!("the fault is proven, and no sample was bad; an outage of up to {felt} may have been missed")
+            }
+            None => "the fault is proven, and no sample was bad".to_owned(),
+        },
         None => format!("back within {}, allowed are {}", measured(scenario), budget(scenario)),
-    }
-}
-
-/// One scenario in one line, for the end of a report.
-pub(super) fn summary(scenario: &ScenarioReport) -> String {
-    let told = format!("{}: {}, budget {}", scenario.id, measured(scenario), budget(scenario));
-    match &scenario.verdict.why {
-        Some(why) => format!("{told}; {why}"),
-        None => told,
     }
 }
 

@@ -8,6 +8,7 @@ use kube::api::ListParams;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
+use super::checklist::{self, ChecklistError, Said};
 use super::recorder::{RecordError, Shared};
 use crate::clock::RunClock;
 use crate::cluster::Cluster;
@@ -28,6 +29,9 @@ pub struct Release {
     pub flaw: Option<String>,
     /// The OCI layout that is pushed to.
     pub images: PathBuf,
+    /// Whether the checklist is gone through before the release is rolled out, and what a person
+    /// says about it.
+    pub checklist: Option<Said>,
 }
 
 /// What is done about a release.
@@ -70,6 +74,8 @@ pub enum StageFailed {
     Build(#[from] BuildError),
     #[error(transparent)]
     Push(#[from] PushError),
+    #[error(transparent)]
+    Checklist(#[from] ChecklistError),
     #[error(transparent)]
     Deploy(#[from] DeployError),
     #[error(transparent)]
@@ -133,6 +139,7 @@ impl Stages<'_> {
         if is_empty(self.cluster).await {
             self.roll_out("install previous release", &previous).await?;
         }
+        self.checklist().await?;
         self.roll_out("deploy", &new).await?;
         pipeline::smoke(self.config, self.cluster, &new.version, false, self.cancel, self.sink).await?;
         if way_back {
@@ -143,9 +150,18 @@ impl Stages<'_> {
     }
 
     async fn deploy(&mut self, previous: bool) -> Result<(), StageFailed> {
+        self.checklist().await?;
         let variant = if previous { Variant::previous() } else { self.release.variant() };
         let [release] = self.built([variant]).await?;
         self.roll_out("deploy", &release).await
+    }
+
+    /// Goes through the pre-deployment checklist where that is asked for.
+    async fn checklist(&mut self) -> Result<(), StageFailed> {
+        let Some(said) = &self.release.checklist else { return Ok(()) };
+        let images = &self.release.images;
+        let gone_through = checklist::go_through(self.config, self.cluster, images, said, self.cancel, self.sink);
+        Ok(gone_through.await.map(drop)?)
     }
 
     async fn rollback(&mut self, to_revision: Option<i64>) -> Result<(), StageFailed> {

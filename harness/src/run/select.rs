@@ -11,8 +11,8 @@ use crate::scenario::plan::Plan;
 pub struct Choice {
     /// A scenario (`redis-lost`) or a variant of one (`redis-lost/killed`); empty chooses all.
     pub names: Vec<String>,
-    /// A suite.
-    pub suite: Option<String>,
+    /// Suites, of which a plan belongs to one; empty chooses all.
+    pub suites: Vec<String>,
     /// A part of the variant's id.
     pub filter: Option<String>,
 }
@@ -111,7 +111,7 @@ pub fn choose(plans: Vec<Plan>, choice: &Choice) -> Result<Vec<Plan>, SelectErro
     }
     let chosen = plans.into_iter().filter(|plan| {
         (choice.names.is_empty() || choice.names.iter().any(|name| means(plan, name)))
-            && choice.suite.as_ref().is_none_or(|suite| plan.suites.contains(suite))
+            && (choice.suites.is_empty() || choice.suites.iter().any(|suite| plan.suites.contains(suite)))
             && choice.filter.as_ref().is_none_or(|part| plan.id.0.contains(part.as_str()))
     });
     Ok(chosen.collect())

@@ -344,6 +344,7 @@ impl Reader<'_> {
                 file: self.file.to_owned(),
                 line,
                 suites: form.suites.clone(),
+                round: None,
                 needs: form.needs.clone(),
                 promise: form.promise.clone(),
                 workload: form.workload.clone(),

@@ -4,4 +4,5 @@ pub mod file;
 pub mod needs;
 pub mod object;
 pub mod plan;
+pub mod round;
 mod rules;

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::needs::Need;
+use super::round::Round;
 use crate::fault::Fault;
 use crate::runbook::command::Command;
 use crate::sample::Check;
@@ -108,6 +109,9 @@ pub struct Plan {
     pub line: u64,
     /// The suites it belongs to.
     pub suites: Vec<String>,
+    /// Which repetition it is; absent where it runs once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<Round>,
     /// What the system's surroundings must have; elsewhere it is skipped by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Need>,

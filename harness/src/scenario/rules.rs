@@ -90,14 +90,23 @@ pub(super) fn is_path(text: &str) -> bool {
     text.starts_with('/') && !text.contains(char::is_whitespace)
 }
 
-/// What is wrong with `hold` beside the interval of a check that decides about recovery.
-pub(super) fn hold_is_wrong(hold: Duration, check: &PlannedCheck) -> Option<String> {
-    let interval = match check.cost {
+/// The shortest `hold` beside a check that decides about recovery.
+pub(super) fn hold_least(check: &PlannedCheck) -> Duration {
+    slowest(check) * INTERVALS_IN_HOLD_MIN
+}
+
+/// Time between two looks on one series.
+fn slowest(check: &PlannedCheck) -> Duration {
+    match check.cost {
         Cost::Low => check.interval,
         Cost::High => check.interval * COSTLY_SLOWDOWN,
-    };
+    }
+}
+
+/// What is wrong with `hold` beside the interval of a check that decides about recovery.
+pub(super) fn hold_is_wrong(hold: Duration, check: &PlannedCheck) -> Option<String> {
+    let (interval, least) = (slowest(check), hold_least(check));
     let check = &check.name;
-    let least = interval * INTERVALS_IN_HOLD_MIN;
     (hold < least).then(|| {
         let (hold, interval, least) = (duration::text(hold), duration::text(interval), duration::text(least));
         format!("`hold` ({hold}) holds too few samples of check `{check}`, one every {interval}: at least {least}")

@@ -46,6 +46,7 @@ pub(crate) fn plan() -> Plan {
         file: "scenarios/redis-lost.yaml".to_owned(),
         line: 12,
         suites: vec!["release".to_owned()],
+        round: None,
         needs: Vec::new(),
         promise: Promise {
             document: "RUNBOOK.md".to_owned(),

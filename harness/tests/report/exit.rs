@@ -55,6 +55,7 @@ fn of_stages() {
     check("build failed", Exit::Environment, &stage("build", failed()));
     check("push failed", Exit::Environment, &stage("push", failed()));
     check("smoke failed", Exit::GateFailed, &stage("smoke", failed()));
+    check("checklist not passed", Exit::GateFailed, &stage("checklist", failed()));
     check("soak failed", Exit::GateFailed, &stage("soak", failed()));
     check("nothing put back", Exit::RollbackFailed, &stage("deploy", failed()));
     check("rollback failed", Exit::RollbackFailed, &stage("rollback", failed()));

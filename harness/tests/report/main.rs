@@ -6,8 +6,10 @@ mod hostile;
 mod html;
 mod jenkins;
 mod lanes;
+mod repeats;
 mod rollouts;
 mod runs;
+mod soaked;
 mod timeline;
 
 use harness::event::{Ended, Event, Seen, StageResult, What};

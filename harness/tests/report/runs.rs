@@ -153,6 +153,13 @@ impl Run {
         self.ended(start + 4_000, Ended::Completed)
     }
 
+    /// Bad from the fault on for so long, at the spacing of the plan's round.
+    pub(crate) fn bad_for(&mut self, start: u64, plan: &Plan, took: u64) -> &mut Self {
+        self.broken(start, plan).proven(start + 1_000).both(start + 1_000, start + 1_000 + took, &bad());
+        let good = start + 1_000 + took;
+        self.both(good, good + 3_000, &Seen::Good).ended(good + 3_000, Ended::Completed)
+    }
+
     /// Bad beyond the budget.
     pub(crate) fn fail(&mut self, start: u64) -> &mut Self {
         self.broken(start, &plan("redis-lost/gone")).proven(start + 1_000);
@@ -261,6 +268,7 @@ pub(crate) fn plan(id: &str) -> Plan {
         file: "scenarios/redis-lost.yaml".to_owned(),
         line: 60,
         suites: vec!["release".to_owned()],
+        round: None,
         needs: Vec::new(),
         promise: Promise {
             document: "RUNBOOK.md".to_owned(),

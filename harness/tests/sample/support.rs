@@ -37,6 +37,7 @@ pub(crate) fn plan(check: Check, interval: Duration) -> Plan {
         file: String::new(),
         line: 1,
         suites: Vec::new(),
+        round: None,
         needs: Vec::new(),
         promise: Promise { document: String::new(), section: String::new(), says: String::new() },
         workload: workload.clone(),

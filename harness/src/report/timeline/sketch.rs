@@ -91,6 +91,11 @@ impl Sketch {
             What::Logged(line) => self.logged.push(Told::logged(line)),
             // These are told by the report, or not drawn.
             What::RunStarted(_)
+            | What::RulesSet(_)
+            | What::ReferenceGiven(_)
+            | What::ChecklistTaken(_)
+            | What::SoakStarted(_)
+            | What::SoakLooked(_)
             | What::ClusterReady(_)
             | What::StageStarted { .. }
             | What::StageFinished { .. }

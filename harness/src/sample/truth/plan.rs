@@ -28,6 +28,7 @@ pub(super) fn plan() -> Plan {
         file: String::new(),
         line: 1,
         suites: Vec::new(),
+        round: None,
         needs: Vec::new(),
         promise: Promise { document: String::new(), section: String::new(), says: String::new() },
         workload: workload(),

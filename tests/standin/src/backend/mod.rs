@@ -85,6 +85,12 @@ pub(crate) struct Options {
     /// Version of this build, as `/health` tells it
     #[arg(long, env = "APP_VERSION", default_value = "dev")]
     app_version: String,
+    /// Memory that the container may use, in bytes, where no cgroup tells
+    #[arg(long, env = "MEMORY_LIMIT_BYTES")]
+    memory_limit_bytes: Option<u64>,
+    /// CPU that the container may use, in thousandths, where no cgroup tells
+    #[arg(long, env = "CPU_LIMIT_MILLIS")]
+    cpu_limit_millis: Option<u32>,
     /// What is wrong with this build; nothing by default
     #[arg(long, env = "BUILD_FLAW", value_enum)]
     build_flaw: Option<Flaw>,
@@ -183,7 +189,7 @@ fn build(options: Options, log: Log) -> Result<App, String> {
         manuals,
         gemini,
         metrics,
-        usage: Usage::new(),
+        usage: Usage::new(options.memory_limit_bytes, options.cpu_limit_millis),
         started: Instant::now(),
         version: options.app_version,
         flaw: options.build_flaw,

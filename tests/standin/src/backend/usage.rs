@@ -1,7 +1,8 @@
 //! How much memory and CPU this process uses, of what it may use.
 //!
 //! In a container that is the cgroup's account against the cgroup's limit. Where no
-//! cgroup can be read it is the process's own account against the whole machine.
+//! cgroup can be read it is the process's own account, against the limits that the container
+//! was told of, or else against the whole machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ const CPU_WINDOW: Duration = Duration::from_secs(1);
 /// Reads memory and CPU usage.
 pub(crate) struct Usage {
     cgroup: Option<PathBuf>,
+    /// Bytes that the container may use, as it was told.
+    memory_limit: Option<u64>,
     /// How many CPUs this process may use at once.
     cpus: f64,
     cpu: Mutex<CpuMark>,
@@ -28,26 +31,28 @@ struct CpuMark {
 }
 
 impl Usage {
-    pub(crate) fn new() -> Self {
+    /// `memory_limit` in bytes and `cpu_limit` in thousandths of a CPU are what the container was
+    /// told of its limits.
+    pub(crate) fn new(memory_limit: Option<u64>, cpu_limit: Option<u32>) -> Self {
         let cgroup = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| cgroup_directory(&text));
         let quota = cgroup
             .as_deref()
             .and_then(|directory| fs::read_to_string(directory.join("cpu.max")).ok())
-            .and_then(|text| cpu_quota(&text));
+            .and_then(|text| cpu_quota(&text))
+            .or(cpu_limit.map(|thousandths| f64::from(thousandths) / 1000.0));
         let machine = std::thread::available_parallelism().map_or(1.0, |cpus| cpus.get() as f64);
         let mark = CpuMark { at: Instant::now(), used: cpu_used(), percent: 0.0 };
-        Self { cgroup, cpus: quota.unwrap_or(machine), cpu: Mutex::new(mark) }
+        Self { cgroup, memory_limit, cpus: quota.unwrap_or(machine), cpu: Mutex::new(mark) }
     }
 
     /// Percent of the memory limit that is in use; 0 where nothing can be read.
     pub(crate) fn memory_percent(&self) -> f64 {
-        let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kibibytes(&text, "MemTotal:"));
+        let machine = || fs::read_to_string("/proc/meminfo").ok().and_then(|text| kibibytes(&text, "MemTotal:"));
+        let whole = self.memory_limit.or_else(machine);
         let in_cgroup = self.cgroup.as_deref().and_then(memory_of_cgroup);
         let used_and_limit = match in_cgroup {
-            Some((used, limit)) => limit.or(machine).map(|limit| (used, limit)),
-            None => {
-                fs::read_to_string("/proc/self/status").ok().and_then(|text| kibibytes(&text, "VmRSS:")).zip(machine)
-            }
+            Some((used, limit)) => limit.or(whole).map(|limit| (used, limit)),
+            None => fs::read_to_string("/proc/self/status").ok().and_then(|text| kibibytes(&text, "VmRSS:")).zip(whole),
         };
         used_and_limit.map_or(0.0, |(used, limit)| percent(used as f64, limit as f64))
     }
@@ -128,7 +133,9 @@ mod tests {
 
     #[test]
     fn a_live_process_uses_some_memory_but_not_all() {
-        let percent = Usage::new().memory_percent();
+        let percent = Usage::new(None, None).memory_percent();
         assert!((0.0..=100.0).contains(&percent), "{percent}");
+        let of_one_byte = Usage { cgroup: None, ..Usage::new(Some(1), None) }.memory_percent();
+        assert!(of_one_byte > 100.0, "{of_one_byte} % of the limit that it was told");
     }
 }
