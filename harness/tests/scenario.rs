@@ -95,7 +95,7 @@ fn what_is_wrong_is_named_at_its_place() {
     check("max: 60s", "max: 60", "x.yaml:18:20: invalid duration `60`");
     check("max: 60s", "max: 0s", "x.yaml:18:20: the time must be above zero");
     check("max: 60s", "max: 10ms", "x.yaml:18:20: a budget below 60ms cannot be measured");
-    check("max: 60s", "max: 61m", "x.yaml:18:20: a budget of 61m would keep the gate open for as long: at most 60m");
+    check("max: 60s", "max: 61m", "x.yaml:18:20: a budget of 1h 1m would keep the gate open for as long: at most 1h");
     check("from: fault", "from: remedy", "x.yaml:18:31: the budget counts from the remedy, and there is no remedy");
     check(
         "check-failed: ping",
