@@ -59,7 +59,7 @@ fn plan() -> Plan {
         settle_within: Duration::from_secs(30),
         samples_per_pod_second_max: 1000.0,
         exclusive: false,
-        load: LoadPlan { requests_per_second: 0.0, path: String::new(), sockets: 0, socket_path: String::new() },
+        load: LoadPlan::default(),
     }
 }
 

@@ -13,6 +13,9 @@ use crate::reference::Comparand;
 use crate::scenario::plan::{CheckName, Plan, ScenarioId, WorkloadRef};
 use crate::soak::{Look, SoakPlan};
 
+mod socket;
+
+pub use socket::{SocketChange, SocketEnd, SocketEndKind, SocketEvent};
 mod rollout;
 
 pub use rollout::{LostRequest, RolloutMoment, RolloutStep, TrafficFacts};
@@ -156,6 +159,8 @@ pub enum What {
     BaselineCompared(Baseline),
     /// Load in one second, all kinds together.
     Load(LoadSecond),
+    /// A WebSocket of the load was opened, or ended.
+    Socket(SocketEvent),
     /// A moment of a rollout, of the stage that is under way.
     Rollout(RolloutMoment),
     /// What is about to be broken, with all that healing needs. Synced before injection.

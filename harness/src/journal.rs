@@ -157,6 +157,7 @@ pub fn must_sync(event: &Event) -> bool {
         | What::Sample(_)
         | What::BaselineCompared(_)
         | What::Load(_)
+        | What::Socket(_)
         | What::Rollout(_)
         | What::FaultSent
         | What::FaultDone

@@ -8,6 +8,7 @@ pub mod checklist;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod descriptors;
 pub mod doctor;
 pub mod double;
 pub mod duration;

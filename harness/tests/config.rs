@@ -35,9 +35,11 @@ fn the_committed_file_is_valid() {
         "image-invalid",
         "image-missing",
         "leaks-memory",
+        "leaks-sockets",
         "never-ready",
         "never-reconnects",
         "no-drain",
+        "refuses-returning",
         "slow-start",
     ];
     assert_eq!(flaws, expected);

@@ -38,6 +38,9 @@ fn defaults_are_filled_in() {
     assert_eq!((plan.hold, plan.slow), (Duration::from_secs(8), Duration::from_secs(1)));
     assert_eq!((plan.symptom, plan.budget.from), (Symptom::Required, BudgetFrom::Fault));
     assert_eq!((plan.load.requests_per_second, plan.load.sockets), (0.0, 0));
+    let text = GOOD.replace("port: 8000", "port: 8000\nload: { sockets: 5, socket-path: /ws }");
+    let load = &harness::scenario::file::plans("example.yaml", &text).unwrap()[0].load;
+    assert_eq!((load.sockets_asking, load.sockets_backing_off, load.socket_ping), (5, 0, Duration::from_secs(5)));
     assert_eq!(plan.checks.iter().map(|check| check.role).collect::<Vec<_>>(), [Role::Recovery, Role::Proof]);
 }
 
@@ -141,6 +144,10 @@ fn what_is_wrong_is_named_at_its_place() {
         "x.yaml:8:30: requests a second go from 0",
     );
     check("port: 8000", "port: 8000\nload: { sockets: 5, socket-path: ws }", "x.yaml:8:34: `ws` is no path");
+    let sockets = |rest: &str| format!("port: 8000\nload: {{ sockets: 5, socket-path: /ws, {rest} }}");
+    check("port: 8000", &sockets("sockets-asking: 6"), "x.yaml:8:55: of 5 sockets 6 cannot ask");
+    check("port: 8000", &sockets("socket-ping: 10ms"), "x.yaml:8:52: a socket that pings more often");
+    check("port: 8000", "port: 8000\nload: { sockets-backing-off: 5 }", "x.yaml:8:30: load by sockets needs");
     check("port: 8000", "port: 8000\nslow: 5s\nhold: never", "x.yaml:9:7: invalid duration `never`");
     check(
         "port: 8000",
@@ -154,15 +161,22 @@ fn what_is_wrong_is_named_at_its_place() {
         "x.yaml:11:14: a timeout below `slow`",
     );
     check(
-        "    check: { http: { target: each-pod, path: /ready } }",
-        "    cost: high\n    check: { http: { target: each-pod, path: /ready } }\nhold: 4s",
-        "x.yaml:12:7: `hold` (4s) holds too few samples of check `ready`, one every 1200ms",
+        "port: 8000\nchecks:\n  - name: ready\n",
+        "port: 8000\nhold: 4s\nchecks:\n  - name: ready\n    cost: high\n",
+        "x.yaml:8:7: `hold` (4s) holds too few samples of check `ready`, one every 1",
     );
     let question = |text: &str, end: &str, excuses: &str| {
         let by = format!("chunk: {{ type: c }}, text: {text}, end: {end}, excuses: {excuses}");
         format!("question: {{ target: each-pod, path: /ws, send: {{ type: q }}, answered-by: {{ {by} }} }}")
     };
     let ready = "http: { target: each-pod, path: /ready }";
+    check(ready, "sockets: {}", "x.yaml:9:11: the load holds no `sockets` to look at");
+    check(ready, "metric: { name: a b }", "x.yaml:9:11: `a b` is no name of a metric");
+    check(ready, "metric: { name: a, path: b }", "x.yaml:9:11: `b` is no path");
+    check(ready, "metric: { name: a, rule: open-sockets }", "x.yaml:9:11: the load holds no `sockets` that");
+    check("check-failed: ping", "sockets-closed: { at-least: 1 }", "x.yaml:17:12: `sockets-closed` wants 1 of the 0");
+    check("check-failed: ping", "metric-fell: { check: ping, by: 1 }", "x.yaml:17:12: check `ping` reads no metric");
+    check("check-failed: ping", "metric-rose: { check: pong, by: 1 }", "x.yaml:17:12: the proof names check `pong`");
     check(ready, &question("content", "{ type: e }", "[]"), "x.yaml:9:11: `content` is no JSON pointer");
     check(ready, &question("/content", "{}", "[]"), "x.yaml:9:11: `end` names no key");
     check(ready, &question("/content", "{ type: e }", "[' ']"), "x.yaml:9:11: an empty excuse is in every answer");

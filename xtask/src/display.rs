@@ -211,6 +211,7 @@ fn told(event: &Event) -> Option<String> {
         | What::SamplingAt { .. }
         | What::Sample(_)
         | What::Load(_)
+        | What::Socket(_)
         | What::FaultPrepared { .. }
         | What::FaultDone
         | What::StepDone { .. }

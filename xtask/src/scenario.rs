@@ -185,6 +185,7 @@ fn fault_words(fault: &harness::fault::Fault) -> String {
     match fault {
         Fault::PodSignal(fault) => format!("{} to the first pod of {}", fault.signal, fault.of),
         Fault::PodDelete(fault) => format!("the first pod of {} is deleted", fault.of),
+        Fault::RolloutRestart(fault) => format!("the rollout of {} is restarted", fault.workload),
         Fault::Scale(fault) => format!("{} is scaled to {}", fault.workload, fault.replicas),
         Fault::Secret(fault) => format!(
             "key `{}` of secret/{} is replaced by {}, and {} is restarted",

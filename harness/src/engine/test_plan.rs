@@ -41,6 +41,6 @@ pub(crate) fn test_plan(steps: usize) -> Plan {
         settle_within: Duration::from_secs(30),
         samples_per_pod_second_max: 5.0,
         exclusive: false,
-        load: LoadPlan { requests_per_second: 0.0, path: String::new(), sockets: 0, socket_path: String::new() },
+        load: LoadPlan::default(),
     }
 }

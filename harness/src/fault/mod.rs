@@ -18,6 +18,7 @@ pub mod annotate;
 pub mod llm_double;
 pub mod pod_delete;
 pub mod pod_signal;
+pub mod rollout_restart;
 pub mod scale;
 pub mod secret;
 pub mod traffic;
@@ -27,6 +28,7 @@ pub use annotate::Annotate;
 pub use llm_double::{DoubleReceipt, LlmDouble};
 pub use pod_delete::PodDelete;
 pub use pod_signal::{PodSignal, Signal};
+pub use rollout_restart::RolloutRestart;
 pub use scale::Scale;
 pub use secret::{BadValue, SecretKey, SecretReceipt};
 
@@ -40,6 +42,8 @@ pub enum Fault {
     PodDelete(PodDelete),
     /// Scales a workload.
     Scale(Scale),
+    /// Restarts a workload's rollout.
+    RolloutRestart(RolloutRestart),
     /// Replaces a key of a Secret, and restarts the workload that reads it.
     Secret(SecretKey),
     /// Switches how the LLM's double answers: only where there is one.
@@ -106,6 +110,13 @@ pub enum Receipt {
         /// Its `spec.replicas` by the fault.
         replicas_fault: u32,
     },
+    /// A restarted rollout.
+    RolloutRestart {
+        /// Namespace of the workload.
+        namespace: String,
+        /// Which workload.
+        workload: WorkloadRef,
+    },
     /// A replaced key of a Secret.
     Secret(SecretReceipt),
     /// A switched double of the LLM.
@@ -147,6 +158,7 @@ impl Fault {
             Self::PodSignal(fault) => fault.prepare(cluster).await,
             Self::PodDelete(fault) => fault.prepare(cluster).await,
             Self::Scale(fault) => fault.prepare(cluster).await,
+            Self::RolloutRestart(fault) => fault.prepare(cluster).await,
             Self::Secret(fault) => fault.prepare(cluster, seed).await,
             Self::LlmDouble(fault) => fault.prepare(cluster).await,
             Self::Traffic(trick) => traffic::prepare(trick, reach.proxy),
@@ -161,6 +173,7 @@ impl Fault {
             Self::PodSignal(fault) => Some(&fault.of),
             Self::PodDelete(fault) => Some(&fault.of),
             Self::Scale(fault) => Some(&fault.workload),
+            Self::RolloutRestart(fault) => Some(&fault.workload),
             Self::Secret(fault) => Some(&fault.restart),
             Self::LlmDouble(_) | Self::Traffic(_) | Self::Annotate(_) => None,
         }
@@ -175,9 +188,10 @@ impl Fault {
             Self::PodSignal(_)
             | Self::PodDelete(_)
             | Self::Scale(_)
+            | Self::RolloutRestart(_)
+            | Self::Annotate(_)
             | Self::LlmDouble(_)
-            | Self::Traffic(_)
-            | Self::Annotate(_) => Duration::ZERO,
+            | Self::Traffic(_) => Duration::ZERO,
         }
     }
 
@@ -190,9 +204,10 @@ impl Fault {
             Self::PodSignal(_)
             | Self::PodDelete(_)
             | Self::Scale(_)
+            | Self::RolloutRestart(_)
+            | Self::Annotate(_)
             | Self::Secret(_)
-            | Self::Traffic(_)
-            | Self::Annotate(_) => Duration::ZERO,
+            | Self::Traffic(_) => Duration::ZERO,
         }
     }
 }
@@ -208,6 +223,7 @@ impl Receipt {
             Self::PodSignal { .. } => pod_signal::inject(self, cluster).await,
             Self::PodDelete { .. } => pod_delete::inject(self, cluster).await,
             Self::Scale { .. } => scale::inject(self, cluster).await,
+            Self::RolloutRestart { .. } => rollout_restart::inject(self, cluster).await,
             Self::Secret(receipt) => receipt.inject(cluster).await,
             Self::LlmDouble(receipt) => receipt.inject(cluster).await,
             Self::Traffic { .. } => traffic::inject(self, reach.proxy).await,
@@ -225,8 +241,8 @@ impl Receipt {
         let cluster = reach.cluster;
         let undone = match self {
             Self::PodSignal { .. } => pod_signal::heal(self, cluster).await?,
-            // The workload's controller makes a new pod; nothing of ours is left to undo.
-            Self::PodDelete { .. } => Vec::new(),
+            // The workload's controller makes new pods; nothing of ours is left to undo.
+            Self::PodDelete { .. } | Self::RolloutRestart { .. } => Vec::new(),
             Self::Scale { .. } => scale::heal(self, cluster).await?,
             Self::Secret(receipt) => receipt.heal(cluster).await?,
             Self::LlmDouble(receipt) => receipt.heal(cluster).await?,
@@ -246,6 +262,7 @@ impl Receipt {
             Self::PodSignal { namespace, .. }
             | Self::PodDelete { namespace, .. }
             | Self::Scale { namespace, .. }
+            | Self::RolloutRestart { namespace, .. }
             | Self::Annotate { namespace, .. } => Some(namespace),
             Self::Secret(receipt) => Some(&receipt.namespace),
             Self::LlmDouble(receipt) => Some(&receipt.namespace),
@@ -258,7 +275,7 @@ impl Receipt {
     pub fn workload(&self) -> Option<&WorkloadRef> {
         match self {
             Self::PodSignal { of, .. } | Self::PodDelete { of, .. } => Some(of),
-            Self::Scale { workload, .. } => Some(workload),
+            Self::Scale { workload, .. } | Self::RolloutRestart { workload, .. } => Some(workload),
             Self::Secret(receipt) => Some(&receipt.restart),
             Self::LlmDouble(receipt) => Some(&receipt.of),
             Self::Traffic { .. } | Self::Annotate { .. } => None,
@@ -274,6 +291,7 @@ impl fmt::Display for Receipt {
             Self::Scale { workload, replicas_fault, .. } => {
                 write!(formatter, "scale of {workload} to {replicas_fault}")
             }
+            Self::RolloutRestart { workload, .. } => write!(formatter, "restart of {workload}"),
             Self::Secret(SecretReceipt { name, key, value, .. }) => {
                 write!(formatter, "key `{key}` of secret/{name} replaced by {value}")
             }

@@ -1,18 +1,22 @@
 //! The load of one scenario, on a thread and a runtime of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep_until;
+use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::counting::{Counting, LostRequest};
+use super::punctuality::{Punctuality, SLIP_P99_MAX};
 use super::requests::{self, Target};
-use super::sockets::{Holder, SocketEvent};
+use super::sockets::{Asks, Comeback, Habits, Holder, Shared};
+use super::table::SocketTable;
 use super::tally::Tally;
 use crate::clock::RunClock;
-use crate::event::{Offset, What};
+use crate::descriptors;
+use crate::event::{Offset, SocketChange, SocketEvent, What};
 use crate::sample::door::Door;
 use crate::sample::schedule::Grid;
 use crate::scenario::plan::LoadPlan;
@@ -25,8 +29,10 @@ pub const IN_FLIGHT_MAX: usize = 4096;
 pub const SLIP_MAX: Duration = Duration::from_millis(500);
 /// What sockets may tell before they are heard; beyond it they wait.
 const SOCKET_EVENTS_MAX: usize = 1024;
-/// Sockets are opened over this long, so that their handshakes are no storm.
-const SOCKETS_OPENED_OVER: Duration = Duration::from_secs(1);
+/// At the start sockets are opened one after the other, so that their handshakes are no storm.
+const SOCKETS_PER_SECOND: u32 = 250;
+/// How long sockets may take to say goodbye in the end.
+const GOODBYES_WITHIN: Duration = Duration::from_secs(2);
 /// Between two requests of the baseline's own load, where a plan has none: some 20 a second.
 /// A prime number of milliseconds keeps it from beating with the schedule of the samples.
 pub const LIGHT_INTERVAL: Duration = Duration::from_millis(47);
@@ -37,6 +43,12 @@ const TURN: Duration = Duration::from_secs(1);
 pub struct Generator {
     /// How much, and at which paths.
     pub plan: LoadPlan,
+    /// Begins the client ids of the sockets: no two scenarios share a client.
+    pub name: String,
+    /// Decides how sockets back off.
+    pub seed: u64,
+    /// Where checks see which sockets are open.
+    pub table: Arc<SocketTable>,
     /// The path of the baseline's own light load; absent where the plan has no HTTP check.
     pub light_path: Option<String>,
     /// The run's clock.
@@ -59,6 +71,7 @@ struct Sent {
     intended: Offset,
     fresh: bool,
     recorded: bool,
+    slip: Duration,
 }
 
 impl Generator {
@@ -66,11 +79,15 @@ impl Generator {
     ///
     /// # Errors
     /// [`SystemError`] where a task of the load crashed.
-    pub async fn run(mut self) -> Result<(), SystemError> {
+    pub async fn run(mut self) -> Result<Punctuality, SystemError> {
+        if self.plan.sockets > 0 {
+            descriptors::raise_limit();
+        }
         let start = self.clock.now();
         let mut state = State::new(start, &self.plan, self.counting.take());
         let (told, mut events) = mpsc::channel(SOCKET_EVENTS_MAX);
-        let mut sockets = self.hold_sockets(start, &told);
+        let goodbye = CancellationToken::new();
+        let mut sockets = self.hold_sockets(start, told, &goodbye);
         let mut in_flight = JoinSet::new();
         let target = Target::new(self.door.clone(), self.plan.path.clone());
         let light = self.light_path.take().map(|path| Target::new(self.door.clone(), path));
@@ -82,7 +99,7 @@ impl Generator {
                 biased;
                 () = self.cancel.cancelled() => break,
                 Some(ended) = in_flight.join_next(), if !in_flight.is_empty() => state.take_in(ended, &self.into)?,
-                Some((at, event)) = events.recv() => state.socket(at, event),
+                Some(event) = events.recv() => state.socket(event, &self.into),
                 Some(Err(crash)) = sockets.join_next(), if !sockets.is_empty() => return Err(crashed(&crash)),
                 Ok(()) = self.rate.changed(), if !recorded => (grid, recorded) = self.grid(self.clock.now()),
                 () = sleep_until(self.clock.instant(wake)) => {
@@ -98,8 +115,9 @@ impl Generator {
                         }
                         let clock = self.clock;
                         in_flight.spawn(async move {
+                            let slip = clock.now().since(intended);
                             let result = requests::send(to, intended, fresh, clock).await;
-                            Sent { result, intended, fresh, recorded }
+                            Sent { result, intended, fresh, recorded, slip }
                         });
                     }
                     state.report(now, &self.into);
@@ -108,9 +126,14 @@ impl Generator {
         }
         // What is still in flight is neither good nor lost: nobody waited for it.
         in_flight.shutdown().await;
+        // Nobody listens any more, so that nobody waits to tell; each socket says goodbye by itself.
+        drop(events);
+        goodbye.cancel();
+        let goodbyes = async { while sockets.join_next().await.is_some() {} };
+        let _ = timeout(GOODBYES_WITHIN, goodbyes).await;
         sockets.shutdown().await;
         state.finish(self.clock.now(), &self.into);
-        Ok(())
+        Ok(state.punctuality)
     }
 
     /// The schedule that is wanted now, and whether it belongs to the record.
@@ -123,18 +146,40 @@ impl Generator {
         (wanted.then(|| Grid::new(now, LIGHT_INTERVAL)), false)
     }
 
-    fn hold_sockets(&self, start: Offset, into: &mpsc::Sender<(Offset, SocketEvent)>) -> JoinSet<()> {
+    /// Those that are measured come first, then those that back off.
+    fn hold_sockets(&self, start: Offset, into: mpsc::Sender<SocketEvent>, cancel: &CancellationToken) -> JoinSet<()> {
         let mut sockets = JoinSet::new();
-        for number in 0..self.plan.sockets {
-            let holder = Holder {
-                door: self.door.clone(),
-                path: with_client_id(&self.plan.socket_path, number),
-                clock: self.clock,
-                into: into.clone(),
+        let (door, clock, table) = (self.door.clone(), self.clock, Arc::clone(&self.table));
+        let shared = Arc::new(Shared { door, clock, table, into, cancel: cancel.clone() });
+        let measured = self.plan.sockets;
+        // Two observations of one scenario are two sets of clients.
+        let name = format!("{}-{}", self.name, start.nanos() / 1_000_000);
+        for number in 0..measured + self.plan.sockets_backing_off {
+            let comeback = if number < measured {
+                Comeback::fixed(number, measured)
+            } else {
+                Comeback::backoff(self.seed.wrapping_add(number.into()))
             };
-            sockets.spawn(holder.hold(start + SOCKETS_OPENED_OVER * number / self.plan.sockets));
+            let holder = Holder {
+                number,
+                path: with_client_id(&self.plan.socket_path, &name, number),
+                habits: self.habits(number),
+                comeback,
+                shared: Arc::clone(&shared),
+            };
+            sockets.spawn(holder.hold(start + Duration::from_secs(1) * number / SOCKETS_PER_SECOND));
         }
         sockets
+    }
+
+    fn habits(&self, number: u32) -> Habits {
+        let asks = match &self.plan.socket_question {
+            _ if number >= self.plan.sockets_asking => Asks::Nothing,
+            // Every other one of those that ask, so that both sorts of answer are under way.
+            Some(question) if number % 2 == 1 => Asks::Question(Arc::new(question.clone())),
+            Some(_) | None => Asks::Typing,
+        };
+        Habits { asks, ping_every: self.plan.socket_ping }
     }
 }
 
@@ -148,16 +193,19 @@ fn not_sendable(intended: Offset, now: Offset, in_flight: usize) -> Option<Strin
 }
 
 /// Each socket is a client of its own, unless the path says who it is.
-fn with_client_id(path: &str, number: u32) -> String {
+fn with_client_id(path: &str, name: &str, number: u32) -> String {
     if path.contains("client_id=") {
         return path.to_owned();
     }
     let joint = if path.contains('?') { '&' } else { '?' };
-    format!("{path}{joint}client_id=load-{number}")
+    format!("{path}{joint}client_id={name}-{number}")
 }
 
 struct State {
     tally: Tally,
+    punctuality: Punctuality,
+    /// Events of sockets that the record had no room for.
+    untold: u64,
     counting: Option<Counting>,
     in_use: bool,
     sent: u64,
@@ -168,11 +216,22 @@ struct State {
 impl State {
     fn new(start: Offset, plan: &LoadPlan, counting: Option<Counting>) -> Self {
         let in_use = plan.requests_per_second > 0.0 || plan.sockets > 0;
-        Self { tally: Tally::new(start), counting, in_use, sent: 0, unsent: 0, last_unsent: String::new() }
+        let punctuality = Punctuality::default();
+        Self {
+            tally: Tally::new(start),
+            punctuality,
+            counting,
+            untold: 0,
+            in_use,
+            sent: 0,
+            unsent: 0,
+            last_unsent: String::new(),
+        }
     }
 
     fn take_in(&mut self, ended: Result<Sent, JoinError>, into: &Observations) -> Result<(), SystemError> {
         let sent = ended.map_err(|crash| crashed(&crash))?;
+        self.punctuality.sent(sent.slip);
         match sent.result {
             Ok(requests::Sent { request, lost }) => {
                 if sent.recorded {
@@ -196,13 +255,22 @@ impl State {
         self.last_unsent = reason;
     }
 
-    fn socket(&mut self, at: Offset, event: SocketEvent) {
-        match event {
-            SocketEvent::Opened => self.tally.socket_opened(at),
-            SocketEvent::Ended => self.tally.socket_ended(at),
-            SocketEvent::Lost => self.tally.socket_lost(at),
+    fn socket(&mut self, event: SocketEvent, into: &Observations) {
+        let at = event.at;
+        match event.what {
+            _ if event.backs_off => {}
+            SocketChange::Opened { .. } => self.tally.socket_opened(at),
+            SocketChange::Ended { lost, .. } => {
+                self.tally.socket_ended(at);
+                if lost {
+                    self.tally.socket_lost(at);
+                }
+            }
+            SocketChange::Overdue => self.tally.socket_lost(at),
         }
         self.counting.iter().for_each(|counting| counting.sockets(self.tally.sockets_open()));
+        let put = into.try_send(Observation::Record(What::Socket(event)));
+        self.untold += u64::from(matches!(put, Err(mpsc::error::TrySendError::Full(_))));
     }
 
     fn report(&mut self, now: Offset, into: &Observations) {
@@ -213,11 +281,19 @@ impl State {
         }
     }
 
-    fn finish(mut self, now: Offset, into: &Observations) {
+    fn finish(&mut self, now: Offset, into: &Observations) {
         if self.in_use {
             for second in self.tally.finish(now) {
                 let _ = into.try_send(Observation::Record(What::Load(second)));
             }
+        }
+        if self.untold > 0 {
+            let text = format!("{} opens and ends of sockets did not fit into the record", self.untold);
+            let _ = into.try_send(Observation::Record(What::Note { text }));
+        }
+        if self.punctuality.slip(0.99) > SLIP_P99_MAX {
+            let text = self.punctuality.note();
+            let _ = into.try_send(Observation::Record(What::Note { text }));
         }
         if self.unsent > 0 {
             let text = format!("{} of {} load requests were not sent: {}", self.unsent, self.sent, self.last_unsent);
@@ -236,7 +312,7 @@ mod tests {
 
     #[test]
     fn every_socket_is_a_client_of_its_own() {
-        let check = |path: &str, expect: &str| assert_eq!(with_client_id(path, 7), expect);
+        let check = |path: &str, expect: &str| assert_eq!(with_client_id(path, "load", 7), expect);
         check("/ws", "/ws?client_id=load-7");
         check("/ws?a=b", "/ws?a=b&client_id=load-7");
         check("/ws?client_id=me", "/ws?client_id=me");

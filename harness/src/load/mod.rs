@@ -2,8 +2,10 @@
 
 pub mod counting;
 pub mod generator;
+pub mod punctuality;
 pub(crate) mod requests;
 pub(crate) mod sockets;
+pub mod table;
 pub mod tally;
 
 use std::time::Duration;

@@ -1,189 +1,165 @@
-//! Held WebSockets: open all the time, typing now and then, back at once when they end.
+//! Held WebSockets: open all the time, some asking now and then, back when they end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_util::sync::CancellationToken;
 
 use super::LOST_AFTER;
+use super::table::SocketTable;
 use crate::clock::RunClock;
-use crate::event::Offset;
+use crate::event::{Offset, SocketChange, SocketEvent};
 use crate::sample::door::{Door, Failure, Wire};
-use crate::sample::websocket::{self, Refused, TYPING, is_prediction};
+use crate::sample::websocket::{self, Refused};
+use crate::scenario::plan::SocketQuestion;
 
-/// Time between two `typing` frames on one socket.
-const TYPING_EVERY: Duration = Duration::from_secs(2);
-/// Time between two attempts to come back.
-const RECONNECT_EVERY: Duration = Duration::from_millis(100);
+mod comeback;
+mod ends;
+mod talk;
 
-/// What happened to a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SocketEvent {
-    Opened,
-    Ended,
-    Lost,
+pub(crate) use comeback::Comeback;
+use talk::{Ended, Talk};
+
+/// How long a goodbye at the end of the load may take.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
+/// What one socket asks.
+#[derive(Debug, Clone)]
+pub(crate) enum Asks {
+    /// Nothing: it only reads, and answers pings.
+    Nothing,
+    /// A `typing` frame now and then.
+    Typing,
+    /// A question now and then.
+    Question(Arc<SocketQuestion>),
 }
 
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// With a close frame of this code.
-    Closed(u16),
-    /// Without one: reset, or 1006 as browsers call it.
-    Broken,
+/// What one socket does while it is open.
+#[derive(Debug, Clone)]
+pub(crate) struct Habits {
+    pub(crate) asks: Asks,
+    /// Time between two pings of its own.
+    pub(crate) ping_every: Duration,
 }
 
-/// Whether an end by itself is a loss. A planned move is a 1001 after the answer in
-/// flight; 1000 and 1012 say the same in other words.
-pub(crate) fn is_loss(end: End, answer_awaited: bool) -> bool {
-    match end {
-        End::Broken => true,
-        End::Closed(1000 | 1001 | 1012) => answer_awaited,
-        End::Closed(_) => true,
-    }
-}
-
-/// Where sockets go, and where what happens to them goes.
-#[derive(Clone)]
-pub(crate) struct Holder {
+/// What all sockets of the load share.
+pub(crate) struct Shared {
     pub(crate) door: Door,
-    pub(crate) path: String,
     pub(crate) clock: RunClock,
-    pub(crate) into: mpsc::Sender<(Offset, SocketEvent)>,
+    pub(crate) table: Arc<SocketTable>,
+    pub(crate) into: mpsc::Sender<SocketEvent>,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// One socket of the load.
+pub(crate) struct Holder {
+    pub(crate) number: u32,
+    pub(crate) path: String,
+    pub(crate) habits: Habits,
+    pub(crate) comeback: Comeback,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Holder {
-    /// Holds one socket until dropped: opens it, types, and comes back when it ends.
-    pub(crate) async fn hold(self, first: Offset) {
-        sleep_until(self.clock.instant(first)).await;
-        let mut away_since = first;
-        let mut counted = false;
+    /// Holds the socket until cancelled: opens it, uses it, and comes back when it ends. Then
+    /// it says goodbye, as a client should.
+    pub(crate) async fn hold(mut self, first: Offset) {
+        let cancel = self.shared.cancel.clone();
+        let clock = self.shared.clock;
+        let (mut away_since, mut lost, mut ask_again) = (first, false, false);
         loop {
-            let socket = self.open(away_since, counted).await;
-            self.tell(SocketEvent::Opened).await;
-            let (end, answer_awaited) = self.use_until_it_ends(socket).await;
-            away_since = self.clock.now();
-            self.tell(SocketEvent::Ended).await;
-            counted = is_loss(end, answer_awaited);
-            if counted {
-                self.tell(SocketEvent::Lost).await;
-            }
+            let opening = self.open(away_since, lost);
+            let Some((mut socket, attempts)) = cancel.run_until_cancelled(opening).await else { return };
+            self.opened(attempts).await;
+            let talk = Talk::new(&mut socket, &self.habits, clock, ask_again);
+            let Some(ended) = cancel.run_until_cancelled(talk.until_it_ends()).await else {
+                return say_goodbye(socket).await;
+            };
+            drop(socket);
+            away_since = clock.now();
+            lost = ended.end.is_loss(ended.cut);
+            ask_again = ended.unanswered && !lost;
+            self.ended(away_since, ended, lost).await;
         }
     }
 
-    /// Tries every [`RECONNECT_EVERY`] until it is open, and tells once when that takes too long.
-    async fn open(&self, away_since: Offset, mut counted: bool) -> WebSocketStream<Wire> {
-        let mut attempt = away_since;
+    /// Tries until it is open, and tells once when that takes too long; says how many tries it took.
+    async fn open(&mut self, away_since: Offset, mut lost: bool) -> (WebSocketStream<Wire>, u32) {
+        let clock = self.shared.clock;
+        let lost_at = away_since + LOST_AFTER;
+        let mut attempt = self.comeback.first(away_since);
+        let mut attempts = 0;
+        // What backs off is late by its own choice.
+        lost |= !self.comeback.is_measured();
         loop {
-            let lost_at = away_since + LOST_AFTER;
-            // An attempt that hangs is given up like any request; the next one starts on its grid.
-            let until = self.clock.instant(attempt.max(self.clock.now()) + LOST_AFTER);
-            let opening = timeout_at(until, websocket::handshake(&self.door, &self.path, None));
-            tokio::pin!(opening);
-            let opened = if counted {
-                opening.await
-            } else {
+            let tried = {
+                let trying = async {
+                    sleep_until(clock.instant(attempt)).await;
+                    self.attempt().await
+                };
+                tokio::pin!(trying);
                 tokio::select! {
                     biased;
-                    opened = &mut opening => opened,
-                    () = sleep_until(self.clock.instant(lost_at)) => {
-                        self.tell(SocketEvent::Lost).await;
-                        counted = true;
-                        opening.await
+                    tried = &mut trying => tried,
+                    () = sleep_until(clock.instant(lost_at)), if !lost => {
+                        self.tell(lost_at, SocketChange::Overdue).await;
+                        lost = true;
+                        trying.await
                     }
                 }
             };
-            match opened {
-                Ok(Ok(socket)) => return socket,
-                // Our own lack of descriptors is not the system's loss.
-                Ok(Err(Refused::Broken(Failure::Ours(_)))) => counted = true,
-                Ok(Err(Refused::Broken(Failure::Theirs(_)) | Refused::Answered { .. })) | Err(_) => {}
-            }
-            attempt = next_on_grid(attempt, self.clock.now());
-            sleep_until(self.clock.instant(attempt)).await;
-        }
-    }
-
-    async fn use_until_it_ends(&self, mut socket: WebSocketStream<Wire>) -> (End, bool) {
-        let mut next_typing = self.clock.now() + TYPING_EVERY;
-        let mut asked: Option<Offset> = None;
-        loop {
-            let wake = asked.map_or(next_typing, |asked| asked + LOST_AFTER);
-            tokio::select! {
-                message = socket.next() => match message {
-                    Some(Ok(Message::Text(text))) => {
-                        if is_prediction(&text) {
-                            asked = None;
-                        }
-                    }
-                    Some(Ok(Message::Close(frame))) => {
-                        let code = frame.map_or(CloseCode::Status, |frame| frame.code);
-                        // The goodbye is answered by the flush; it decides nothing any more.
-                        let _ = socket.flush().await;
-                        return (End::Closed(code.into()), asked.is_some());
-                    }
-                    Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
-                    Some(Err(tungstenite::Error::ConnectionClosed)) | Some(Err(_)) | None => {
-                        return (End::Broken, asked.is_some());
-                    }
-                },
-                () = sleep_until(self.clock.instant(wake)) => {
-                    if asked.is_some() {
-                        // No answer in time: whoever sits there reloads the page.
-                        return (End::Broken, true);
-                    }
-                    if socket.send(Message::text(TYPING)).await.is_err() {
-                        return (End::Broken, false);
-                    }
-                    asked = Some(self.clock.now());
-                    next_typing = self.clock.now() + TYPING_EVERY;
+            attempts += 1;
+            match tried {
+                Ok(socket) => {
+                    self.comeback.opened();
+                    return (socket, attempts);
                 }
+                // Our own lack of descriptors is not the system's loss.
+                Err(Some(Failure::Ours(_))) => lost = true,
+                Err(Some(Failure::Theirs(_)) | None) => {}
             }
+            attempt = self.comeback.next(attempt, clock.now());
         }
     }
 
-    async fn tell(&self, event: SocketEvent) {
+    /// One handshake. One that hangs is given up like any request.
+    async fn attempt(&self) -> Result<WebSocketStream<Wire>, Option<Failure>> {
+        let until = self.shared.clock.instant(self.shared.clock.now() + LOST_AFTER);
+        match timeout_at(until, websocket::handshake(&self.shared.door, &self.path, None)).await {
+            Ok(Ok(socket)) => Ok(socket),
+            Ok(Err(Refused::Broken(failure))) => Err(Some(failure)),
+            Ok(Err(Refused::Answered { .. })) | Err(_) => Err(None),
+        }
+    }
+
+    async fn opened(&self, attempts: u32) {
+        let at = self.shared.clock.now();
+        self.shared.table.opened(at, self.comeback.is_measured());
+        self.tell(at, SocketChange::Opened { attempts }).await;
+    }
+
+    async fn ended(&self, at: Offset, ended: Ended, lost: bool) {
+        let Ended { end, cut, .. } = ended;
+        self.shared.table.ended(at, self.comeback.is_measured(), &end);
+        self.tell(at, SocketChange::Ended { end, cut, lost }).await;
+    }
+
+    async fn tell(&self, at: Offset, what: SocketChange) {
+        let event = SocketEvent { socket: self.number, at, backs_off: !self.comeback.is_measured(), what };
         // The generator listens as long as sockets are held.
-        let _ = self.into.send((self.clock.now(), event)).await;
+        let _ = self.shared.into.send(event).await;
     }
 }
 
-fn next_on_grid(attempt: Offset, now: Offset) -> Offset {
-    let passed = now.since(attempt).as_nanos() / RECONNECT_EVERY.as_nanos() + 1;
-    attempt + RECONNECT_EVERY * u32::try_from(passed).unwrap_or(u32::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_planned_move_is_no_loss() {
-        let check =
-            |end: End, awaited: bool, expect: bool| assert_eq!(is_loss(end, awaited), expect, "{end:?} {awaited}");
-        check(End::Closed(1001), false, false);
-        check(End::Closed(1001), true, true);
-        check(End::Closed(1000), false, false);
-        check(End::Closed(1012), false, false);
-        check(End::Closed(1011), false, true);
-        check(End::Closed(1005), false, true);
-        check(End::Broken, false, true);
-        check(End::Broken, true, true);
-    }
-
-    #[test]
-    fn attempts_stay_on_their_grid() {
-        let check = |attempt: u64, now: u64, expect: u64| {
-            let next = next_on_grid(Offset::from_millis(attempt), Offset::from_millis(now));
-            assert_eq!(next, Offset::from_millis(expect), "{attempt} at {now}");
-        };
-        check(0, 0, 100);
-        check(0, 99, 100);
-        check(0, 100, 200);
-        check(50, 2075, 2150);
-    }
+async fn say_goodbye(mut socket: WebSocketStream<Wire>) {
+    // A server that is gone needs none, and one that does not answer gets no second one.
+    let _ = timeout(GOODBYE_WITHIN, async {
+        if socket.close(None).await.is_ok() {
+            while let Some(Ok(_)) = futures_util::StreamExt::next(&mut socket).await {}
+        }
+    })
+    .await;
 }

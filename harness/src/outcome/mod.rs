@@ -24,11 +24,13 @@ use crate::scenario::plan::{BudgetFrom, CheckName, Plan};
 
 mod invariants;
 mod known;
+mod levels;
 mod pods;
 mod progress;
 mod proof;
 pub mod rollout;
 mod scan;
+mod sockets;
 mod tally;
 mod timeline;
 
@@ -38,6 +40,7 @@ use pods::Pods;
 use progress::{FaultMark, Progress};
 pub use proof::Proven;
 use scan::Change;
+pub use sockets::{EndCount, Sockets};
 use tally::Tally;
 pub use tally::{CheckTally, LoadTotals, Slip};
 pub(crate) use timeline::{Kind, kind};
@@ -54,6 +57,7 @@ pub struct Outcome {
     evidence: proof::Evidence,
     invariants: Invariants,
     tally: Tally,
+    sockets: Sockets,
     fault: Option<FaultMark>,
     fault_failed: Option<String>,
     /// What changed about the pods since the fault, in order.
@@ -81,6 +85,7 @@ impl Outcome {
             evidence: proof::Evidence::new(plan),
             invariants: Invariants::new(plan),
             tally: Tally::new(plan),
+            sockets: Sockets::default(),
             fault: None,
             fault_failed: None,
             changes: Vec::new(),
@@ -131,6 +136,10 @@ impl Outcome {
             What::PhaseEntered(phase) => self.tally.phase(at, *phase),
             What::BaselineCompared(baseline) => self.baseline = Some(baseline.clone()),
             What::Load(second) => self.tally.load(second, self.fault.as_ref().map(|fault| fault.at)),
+            What::Socket(event) => {
+                self.evidence.socket(event);
+                self.sockets.take(event, self.fault.as_ref().map(|fault| fault.at));
+            }
             What::HealSent => self.invariants.heal_sent(at),
             What::Healed { facts } => self.healed = Some(facts.clone()),
             What::HealFailed { error } => self.heal_failed = Some(error.clone()),
@@ -324,6 +333,12 @@ impl Outcome {
     #[must_use]
     pub fn load(&self) -> (&LoadTotals, &LoadTotals) {
         (&self.tally.load_before, &self.tally.load_after)
+    }
+
+    /// What became of the load's WebSockets.
+    #[must_use]
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
     }
 
     /// How far samples were sent behind their schedule.

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::levels::{Levels, Way};
 use super::timeline::{Kind, kind};
-use crate::event::{Offset, PodFacts, Sample, Subject};
+use crate::event::{Offset, PodFacts, Sample, SocketChange, SocketEndKind, SocketEvent, Subject};
+use crate::sample::Check;
 use crate::scenario::plan::{CheckName, Plan, Proof, Role, WorkloadRef};
 
 /// One rule of the plan's proof, and when it was first met.
@@ -47,6 +49,10 @@ pub(super) struct Evidence {
     workload: WorkloadRef,
     fault: Option<Offset>,
     readings: BTreeMap<CheckName, Readings>,
+    /// What metric checks read.
+    levels: BTreeMap<CheckName, Levels>,
+    /// When sockets of the load ended since the fault, and how.
+    closed: Vec<(Offset, SocketEndKind)>,
     /// The pods as they were when the fault was sent, by uid.
     pods_before: BTreeMap<String, PodFacts>,
     /// The first sight of each pod that was not there before.
@@ -59,12 +65,15 @@ pub(super) struct Evidence {
 
 impl Evidence {
     pub(super) fn new(plan: &Plan) -> Self {
-        let proof_checks = plan.checks.iter().filter(|planned| planned.role == Role::Proof);
+        let proof_checks = || plan.checks.iter().filter(|planned| planned.role == Role::Proof);
+        let metrics = proof_checks().filter(|planned| matches!(planned.check, Check::Metric(_)));
         Self {
             rules: plan.proof.clone(),
             workload: plan.workload.clone(),
             fault: None,
-            readings: proof_checks.map(|planned| (planned.name.clone(), Readings::default())).collect(),
+            levels: metrics.map(|planned| (planned.name.clone(), Levels::default())).collect(),
+            closed: Vec::new(),
+            readings: proof_checks().map(|planned| (planned.name.clone(), Readings::default())).collect(),
             pods_before: BTreeMap::new(),
             replaced: Vec::new(),
             restarted: BTreeMap::new(),
@@ -83,6 +92,9 @@ impl Evidence {
         let kind = kind(sample, slow);
         if kind == Kind::Missing {
             return;
+        }
+        if let Some(levels) = self.levels.get_mut(&sample.check) {
+            levels.read(sample, self.fault);
         }
         match self.fault {
             Some(fault) if sample.sent >= fault => {
@@ -109,6 +121,15 @@ impl Evidence {
                     }
                 }
             }
+        }
+    }
+
+    pub(super) fn socket(&mut self, event: &SocketEvent) {
+        if let SocketChange::Ended { end, .. } = &event.what
+            && !event.backs_off
+            && self.fault.is_some_and(|fault| event.at >= fault)
+        {
+            self.closed.push((event.at, end.kind()));
         }
     }
 
@@ -184,6 +205,16 @@ impl Evidence {
                 });
                 grown.map(|(_, at)| *at).min()
             }
+            Proof::SocketsClosed(wanted) => {
+                let is_wanted = |kind: SocketEndKind| wanted.kind.is_none_or(|wanted| wanted == kind);
+                let mut closed: Vec<Offset> =
+                    self.closed.iter().filter(|(_, kind)| is_wanted(*kind)).map(|(at, _)| *at).collect();
+                closed.sort_unstable();
+                // Fewer may be chance, so the fault shows only with the last of them.
+                closed.get((wanted.at_least as usize).saturating_sub(1)).copied()
+            }
+            Proof::MetricFell(moved) => self.levels.get(&moved.check)?.moved(Way::Fell, moved.by),
+            Proof::MetricRose(moved) => self.levels.get(&moved.check)?.moved(Way::Rose, moved.by),
             Proof::AnyOf(rules) => rules.iter().filter_map(|rule| self.first(rule)).min(),
         }
         .map(|at| at.max(fault))
@@ -247,6 +278,12 @@ fn words(rule: &Proof) -> String {
         Proof::PodGone(workload) => format!("a pod of {workload} is gone or terminating"),
         Proof::CheckFailed(check) => format!("check `{check}` fails"),
         Proof::ValueChanged(check) => format!("check `{check}` reads another value"),
+        Proof::SocketsClosed(wanted) => {
+            let how = wanted.kind.map_or_else(|| "ended".to_owned(), |kind| format!("ended: {kind}"));
+            format!("at least {} sockets {how}", wanted.at_least)
+        }
+        Proof::MetricFell(moved) => format!("check `{}` reads at least {} less", moved.check, moved.by),
+        Proof::MetricRose(moved) => format!("check `{}` reads at least {} more", moved.check, moved.by),
         Proof::ValueChangedEverywhere(check) => format!("check `{check}` reads another value at every pod"),
         Proof::Grew(check) => format!("check `{check}` reads a higher number"),
         Proof::AnyOf(rules) => rules.iter().map(words).collect::<Vec<_>>().join(", or "),

@@ -6,6 +6,7 @@
 //! cannot be counted is told, and never counts as nothing lost.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -26,11 +27,13 @@ use crate::event::{LostRequest, RolloutStep, TrafficFacts, What};
 use crate::load::LOST_AFTER;
 use crate::load::counting::{Counting, Flow};
 use crate::load::generator::Generator;
+use crate::load::punctuality::Punctuality;
+use crate::load::table::SocketTable;
 use crate::sample::Pods;
 use crate::sample::door::Door;
 use crate::sample::thread::Thread;
 use crate::system::live::pods::watch as watch_pods;
-use crate::system::{Observation, Rate, SystemError};
+use crate::system::{Observation, Rate};
 
 /// Good requests to a Service before its traffic counts as flowing.
 const FLOWING: u64 = 20;
@@ -135,6 +138,10 @@ impl Traffic {
         let (lost, lost_seen) = mpsc::channel(LOST_TOLD_MAX);
         let generator = Generator {
             plan: wanted.load.clone(),
+            name: "rollout".to_owned(),
+            // Nothing backs off here.
+            seed: 0,
+            table: Arc::new(SocketTable::new(wanted.load.sockets)),
             light_path: None,
             clock: self.clock,
             door: Door::direct(address),
@@ -186,7 +193,7 @@ impl Collector {
         self,
         mut observed: mpsc::Receiver<Observation>,
         mut lost: mpsc::Receiver<LostRequest>,
-        mut thread: Thread<()>,
+        mut thread: Thread<Punctuality>,
     ) {
         let mut told = 0;
         loop {
@@ -199,8 +206,7 @@ impl Collector {
                 else => break,
             }
         }
-        let ended: Result<Option<()>, SystemError> = thread.ended().await;
-        if let Err(error) = ended {
+        if let Err(error) = thread.ended().await {
             unmeasured(&self.tell, self.clock, &self.service, error.to_string()).await;
         }
     }

@@ -15,12 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::clock::RunClock;
+use crate::descriptors;
 use crate::sample::thread::Thread;
 use crate::system::SystemError;
 
@@ -99,7 +99,7 @@ impl Proxy {
             message: format!("start the fault proxy: {error}"),
             transient: false,
         };
-        raise_descriptor_limit();
+        descriptors::raise_limit();
         let (clients, setters) = (Port::open().map_err(failed)?, Port::open().map_err(failed)?);
         let (address, api) = (clients.address(), setters.address());
         let id = random_text().map_err(failed)?;
@@ -193,15 +193,6 @@ async fn expire(shared: &Shared) {
                 shared.orders.send_if_modified(|orders| orders.expire(clock.now()));
             }
         }
-    }
-}
-
-/// Thousands of sockets need more descriptors than a shell gives by default; what the system
-/// allows at most needs no privilege. Where even that is refused, accepting says so later.
-fn raise_descriptor_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current != maximum {
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
 }
 

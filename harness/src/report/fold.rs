@@ -121,6 +121,7 @@ impl Fold {
             | What::Sample(_)
             | What::BaselineCompared(_)
             | What::Load(_)
+            | What::Socket(_)
             | What::FaultPrepared { .. }
             | What::FaultSent
             | What::FaultDone
@@ -341,6 +342,7 @@ impl Open {
             slip: slip(outcome.slip()),
             baseline: baseline(outcome),
             load: LoadReport { before: load(outcome.load().0), from_fault: load(outcome.load().1) },
+            sockets: super::sockets::of(outcome.sockets()),
             healed: outcome.healed().map(<[String]>::to_vec),
             heal_failed: heal_failed.clone(),
             left_broken: *broken,

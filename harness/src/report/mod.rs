@@ -25,6 +25,7 @@ mod repeat;
 mod rollout;
 mod row;
 mod soak;
+mod sockets;
 mod terminal;
 pub mod timeline;
 mod words;
@@ -39,6 +40,7 @@ pub use millis::Millis;
 pub use repeat::{P95Report, RatesReport, RepeatReport, RoundReport};
 pub use rollout::{BadReport, LostReport, PodMomentReport, RolloutReport, SecondReport, TrafficReport};
 pub use soak::{MetricReport, SoakReport};
+pub use sockets::{AwayReport, SocketEndReport, SocketsReport};
 pub use terminal::{soak as soak_text, terminal};
 
 /// Everything a reader may want to know of one run; `report.json` is this, written out.
@@ -226,6 +228,9 @@ pub struct ScenarioReport {
     pub baseline: Option<BaselineReport>,
     /// Load in the seconds before the fault, and from it on.
     pub load: LoadReport,
+    /// The load's WebSockets from the fault on; absent where there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<SocketsReport>,
     /// What healing undid, where it was verified.
     pub healed: Option<Vec<String>>,
     /// Why the last try at healing could not be verified.

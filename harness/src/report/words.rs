@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::sockets;
 use super::{
     BaselineReport, Judged, LoadSums, Millis, ProofReport, Report, SamplingReport, ScenarioReport, SkippedReport,
     StageReport, StepReport,
@@ -180,6 +181,7 @@ pub(super) fn fault(fault: &Fault) -> String {
     match fault {
         Fault::PodSignal(signal) => format!("{} to a pod of {}", signal.signal, signal.of),
         Fault::PodDelete(delete) => format!("a pod of {} deleted", delete.of),
+        Fault::RolloutRestart(restart) => format!("rollout of {} restarted", restart.workload),
         Fault::Scale(scale) => format!("{} scaled to {}", scale.workload, scale.replicas),
         Fault::Secret(secret) => {
             let SecretKey { name, key, value, restart } = secret;
@@ -353,6 +355,7 @@ pub(super) fn details(scenario: &ScenarioReport) -> Vec<(&'static str, String)> 
     lines.push(("observer", observer(scenario.baseline.as_ref())));
     lines.push(("load", format!("before the fault: {}", load(&scenario.load.before))));
     lines.push(("load", format!("from the fault on: {}", load(&scenario.load.from_fault))));
+    lines.extend(scenario.sockets.iter().map(|report| ("sockets", sockets::line(report))));
     lines.push(("healing", healing(scenario)));
     lines.extend(scenario.notes.iter().map(|note| ("note", note.clone())));
     lines.push(("file", format!("{}:{}", scenario.file, scenario.line)));

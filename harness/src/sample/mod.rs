@@ -1,5 +1,6 @@
 //! Checks: what to look at. One file a kind; a sample is one timed, read-only look.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -18,11 +19,13 @@ pub(crate) mod exec;
 pub(crate) mod http;
 pub mod judge;
 pub(crate) mod log;
+pub(crate) mod metric;
 pub(crate) mod pulse;
 pub(crate) mod question;
 pub(crate) mod redis;
 pub mod sampler;
 pub mod schedule;
+pub(crate) mod sockets;
 pub(crate) mod survival;
 pub(crate) mod thread;
 pub mod truth;
@@ -43,6 +46,10 @@ pub enum Check {
     Websocket(WebsocketCheck),
     /// A WebSocket: a question, and its whole answer back.
     Question(QuestionCheck),
+    /// The load's own WebSockets: all of them are open.
+    Sockets(SocketsCheck),
+    /// A Prometheus metric, summed over the workload's pods.
+    Metric(MetricCheck),
     /// A WebSocket that outlives a question, however that is answered.
     Survival(SurvivalCheck),
     /// A salted hash of a variable in each pod, as its value: only for proof.
@@ -63,7 +70,7 @@ impl Check {
             Self::Question(question) => Some(question.target),
             Self::Survival(survival) => Some(survival.target),
             Self::Environment(_) => Some(Target::EachPod),
-            Self::Redis(_) | Self::Log(_) | Self::LlmDouble(_) => None,
+            Self::Redis(_) | Self::Log(_) | Self::LlmDouble(_) | Self::Sockets(_) | Self::Metric(_) => None,
         }
     }
 
@@ -78,7 +85,9 @@ impl Check {
             | Self::Question(_)
             | Self::Survival(_)
             | Self::Environment(_)
-            | Self::Log(_) => None,
+            | Self::Log(_)
+            | Self::Sockets(_)
+            | Self::Metric(_) => None,
         }
     }
 
@@ -87,7 +96,13 @@ impl Check {
     pub const fn only_reads(&self) -> bool {
         match self {
             Self::Environment(_) | Self::Log(_) | Self::LlmDouble(_) => true,
-            Self::Http(_) | Self::Redis(_) | Self::Websocket(_) | Self::Question(_) | Self::Survival(_) => false,
+            Self::Http(_)
+            | Self::Redis(_)
+            | Self::Websocket(_)
+            | Self::Question(_)
+            | Self::Survival(_)
+            | Self::Sockets(_)
+            | Self::Metric(_) => false,
         }
     }
 }
@@ -154,6 +169,45 @@ pub struct QuestionCheck {
     pub answered_by: AnsweredBy,
 }
 
+/// Every socket that the load holds is open, and has been since the last look.
+///
+/// It costs the system nothing: what it looks at is the load's own table. A socket whose answer or
+/// whose pong is overdue is not open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SocketsCheck {}
+
+/// A metric of each pod of the workload in the Prometheus text format, summed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MetricCheck {
+    /// Where the pods tell it.
+    #[serde(default = "metrics")]
+    pub path: String,
+    /// Its name, without labels.
+    pub name: String,
+    /// Only series with all of these labels; all series where absent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// What the sum must be.
+    #[serde(default)]
+    pub rule: MetricRule,
+}
+
+/// What the sum over pods must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MetricRule {
+    /// Anything: it is only read, for a proof. Of the pods that stay: when one is on its way out, or
+    /// does not answer, the sum falls by what it had.
+    #[default]
+    Any,
+    /// The number of our open sockets, give or take what changed in the last second and the
+    /// sockets of checks: more are sockets that the server counts and nobody has. Pods on their way
+    /// out count as long as they answer.
+    OpenSockets,
+}
+
 /// What a good answer is: its `end` came, the messages before it had some text, and the
 /// text is none of the excuses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -218,6 +272,10 @@ pub struct DoubleCheck {
 
 fn ok() -> u16 {
     200
+}
+
+fn metrics() -> String {
+    "/metrics".to_owned()
 }
 
 fn redis_port() -> u16 {

@@ -4,7 +4,7 @@
 //! What keeps us from looking makes a sample missing, never bad.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -19,16 +19,19 @@ use super::environment::EnvironmentLook;
 use super::http::HttpLook;
 use super::judge::{Answer, Times, judge, slipped};
 use super::log::LogLook;
+use super::metric::MetricLook;
 use super::pulse::{BEAT, Pulse};
 use super::question::QuestionLook;
 use super::redis::RedisLook;
 use super::schedule::{Grid, Pace, paces, phase};
+use super::sockets::SocketsLook;
 use super::survival::SurvivalLook;
 use super::websocket::WebsocketLook;
 use super::{Check, Pods, Target};
 use crate::clock::RunClock;
 use crate::double::control_path;
 use crate::event::{Offset, PodFacts, Sample, Seen, Subject, What};
+use crate::load::table::SocketTable;
 use crate::salted;
 use crate::scenario::plan::{CheckName, Plan};
 use crate::system::{Observation, Observations, Rate, SystemError};
@@ -56,6 +59,8 @@ pub struct Sampler {
     pub rate: watch::Receiver<Rate>,
     /// The pods that there are.
     pub pods: watch::Receiver<Pods>,
+    /// Which sockets the load holds; checks tell it of theirs.
+    pub sockets: Arc<SocketTable>,
     /// Where samples go.
     pub into: Observations,
     /// Ends it.
@@ -108,6 +113,8 @@ enum Look {
     Redis(Box<RedisLook>),
     Websocket(WebsocketLook),
     Question(Box<QuestionLook>),
+    Sockets(SocketsLook),
+    Metric(Box<MetricLook>),
     Survival(Box<SurvivalLook>),
     Environment(Box<EnvironmentLook>),
     Log(Box<LogLook>),
@@ -115,8 +122,9 @@ enum Look {
 }
 
 impl Look {
-    async fn look(&self, fresh: bool) -> Answer {
-        match self {
+    /// What a look brings back, and for what moment it holds, where that is not its own.
+    async fn look(&self, fresh: bool) -> (Answer, Option<Offset>) {
+        let answer = match self {
             Self::Http(look) => look.look(fresh).await,
             Self::Redis(look) => look.look(fresh).await,
             Self::Websocket(look) => look.look().await,
@@ -125,7 +133,43 @@ impl Look {
             Self::Environment(look) => look.look().await,
             Self::Log(look) => look.look().await,
             Self::LlmDouble(look) => look.look().await,
+            Self::Metric(look) => look.look().await,
+            Self::Sockets(look) => return look.look(),
+        };
+        (answer, None)
+    }
+
+    /// Whether it opens a WebSocket at the system.
+    const fn opens_socket(&self) -> bool {
+        match self {
+            Self::Websocket(_) | Self::Question(_) | Self::Survival(_) => true,
+            Self::Http(_)
+            | Self::Redis(_)
+            | Self::Metric(_)
+            | Self::Sockets(_)
+            | Self::Environment(_)
+            | Self::Log(_)
+            | Self::LlmDouble(_) => false,
         }
+    }
+}
+
+/// A look's own WebSocket, as long as it may be open.
+struct OwnSocket {
+    table: Arc<SocketTable>,
+    clock: RunClock,
+}
+
+impl OwnSocket {
+    fn open(table: &Arc<SocketTable>, clock: RunClock) -> Self {
+        table.check_began(clock.now());
+        Self { table: Arc::clone(table), clock }
+    }
+}
+
+impl Drop for OwnSocket {
+    fn drop(&mut self) {
+        self.table.check_ended(self.clock.now());
     }
 }
 
@@ -240,6 +284,18 @@ impl Sampler {
                 let (door, path) = self.way(subject, &question.path)?;
                 Look::Question(Box::new(QuestionLook { door, path, check: question.clone() }))
             }
+            Check::Sockets(_) => Look::Sockets(SocketsLook::new(Arc::clone(&self.sockets), self.clock)),
+            Check::Metric(metric) => Look::Metric(Box::new(MetricLook {
+                door: self.api_door()?,
+                namespace: self.namespace.clone(),
+                port: self.plan.port,
+                workload: self.plan.workload.clone(),
+                check: metric.clone(),
+                pods: self.pods.clone(),
+                table: Arc::clone(&self.sockets),
+                clock: self.clock,
+                kept: Mutex::default(),
+            })),
             Check::Survival(survival) => {
                 let (door, path) = self.way(subject, &survival.path)?;
                 Look::Survival(Box::new(SurvivalLook { door, path, check: survival.clone() }))
@@ -310,6 +366,7 @@ impl Sampler {
                     clock: self.clock,
                     pulse: Arc::clone(pulse),
                     into: self.into.clone(),
+                    sockets: Arc::clone(&self.sockets),
                     cancel: self.cancel.clone(),
                 };
                 looks.spawn(start.go());
@@ -334,39 +391,44 @@ struct Start {
     clock: RunClock,
     pulse: Arc<Pulse>,
     into: Observations,
+    sockets: Arc<SocketTable>,
     cancel: CancellationToken,
 }
 
 impl Start {
     async fn go(self) -> Started {
         let Self { place, intended, clock, .. } = &self;
-        let sent = clock.now();
-        let (seen, value, done) = match &self.unsent {
-            Some(unsent) => (unsent.clone(), None, sent),
+        let started = clock.now();
+        let (seen, value, done, of) = match &self.unsent {
+            Some(unsent) => (unsent.clone(), None, started, None),
             None => self.look().await,
         };
+        // What is told of an earlier moment was so then, and not when we asked.
+        let sent = of.unwrap_or(started);
         let (check, subject) = (place.check.clone(), place.subject.clone());
         let sample = Sample { check, subject, intended: *intended, sent, done, seen, value };
         // Waiting for room would delay looks: a full record is counted and told instead.
         let put = self.into.try_send(Observation::Record(What::Sample(sample)));
-        Started { slip: sent.since(*intended), recorded: !matches!(put, Err(mpsc::error::TrySendError::Full(_))) }
+        Started { slip: started.since(*intended), recorded: !matches!(put, Err(mpsc::error::TrySendError::Full(_))) }
     }
 
-    async fn look(&self) -> (Seen, Option<String>, Offset) {
+    async fn look(&self) -> (Seen, Option<String>, Offset, Option<Offset>) {
         let Self { place, intended, clock, .. } = self;
+        let _own = place.look.opens_socket().then(|| OwnSocket::open(&self.sockets, *clock));
         let until = clock.instant(*intended + place.timeout);
-        let answer = tokio::select! {
+        let looked = tokio::select! {
             biased;
-            answer = timeout_at(until, place.look.look(self.fresh)) => answer.ok(),
+            looked = timeout_at(until, place.look.look(self.fresh)) => looked.ok(),
             () = self.cancel.cancelled() => {
                 let reason = "observing ended before the answer".to_owned();
-                return (Seen::Missing { reason }, None, clock.now());
+                return (Seen::Missing { reason }, None, clock.now(), None);
             }
         };
+        let (answer, of) = looked.map_or((None, None), |(answer, of)| (Some(answer), of));
         let done = clock.now();
         let times = Times { intended: *intended, done, stalled: self.pulse.stalled(*intended, done) };
         let seen = judge(answer.as_ref(), times, place.slow, place.timeout);
-        (seen, answer.and_then(Result::ok).flatten(), done)
+        (seen, answer.and_then(Result::ok).flatten(), done, of)
     }
 }
 

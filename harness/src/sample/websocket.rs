@@ -6,12 +6,16 @@ use http::{HeaderValue, Request};
 use serde_json::Value;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use super::door::{Door, Failure, Wire, api_status};
 
 /// What is typed: any text that the service looks up in its catalog will do.
 pub(crate) const TYPING: &str = r#"{"type":"typing","content":"td-17"}"#;
+
+/// What each WebSocket reads with, in bytes.
+const READ_BUFFER: usize = 4096;
 
 /// A WebSocket check at one subject. Every look is a connection of its own.
 pub(crate) struct WebsocketLook {
@@ -96,7 +100,9 @@ pub(crate) async fn handshake(
 ) -> Result<WebSocketStream<Wire>, Refused> {
     let wire = door.connect().await.map_err(Refused::Broken)?;
     let request = request(door, path, protocol).map_err(Refused::Broken)?;
-    let upgraded = tokio_tungstenite::client_async(request, wire).await;
+    // Its default of 128 KiB, times thousands of sockets, would be most of our memory.
+    let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+    let upgraded = tokio_tungstenite::client_async_with_config(request, wire, Some(config)).await;
     upgraded.map(|(socket, _)| socket).map_err(|error| match error {
         tungstenite::Error::Io(error) => Refused::Broken(door.failed("upgrade at", &error)),
         tungstenite::Error::Http(response) => {

@@ -21,6 +21,9 @@ use crate::duration;
 use crate::fault::Fault;
 use crate::runbook::command::{Command, is_name};
 use crate::sample::Check;
+use load::LoadForm;
+
+mod load;
 
 /// A sample's interval is this part of the budget: 60 s are seen in steps of 300 ms.
 const INTERVALS_IN_BUDGET: u32 = 200;
@@ -41,12 +44,8 @@ const HOLD: Duration = Duration::from_secs(8);
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
 /// Samples per pod and second by default, all checks together.
 const SAMPLES_PER_POD_SECOND_MAX: f64 = 5.0;
-/// Requests a second, at most: beyond it a laptop measures itself.
-const REQUESTS_PER_SECOND_MAX: f64 = 5_000.0;
 /// So many times shorter may a load balancer's idle timeout act: 60 s act as 200 ms.
 const TIME_SCALE_MAX: u32 = 300;
-/// Sockets, at most.
-const SOCKETS_MAX: u32 = 10_000;
 
 /// A scenario file: one claim of a runbook, broken in one way or in several.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -132,28 +131,6 @@ struct CheckForm {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     slow: Option<Spanned<String>>,
-}
-
-/// The load while measuring.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct LoadForm {
-    /// HTTP requests a second, half of them on fresh connections.
-    #[serde(default)]
-    #[schemars(with = "f64")]
-    requests_per_second: Option<Spanned<f64>>,
-    /// The path they GET.
-    #[serde(default)]
-    #[schemars(with = "Option<String>")]
-    path: Option<Spanned<String>>,
-    /// WebSockets held open.
-    #[serde(default)]
-    #[schemars(with = "u32")]
-    sockets: Option<Spanned<u32>>,
-    /// Their path.
-    #[serde(default)]
-    #[schemars(with = "Option<String>")]
-    socket_path: Option<Spanned<String>>,
 }
 
 /// What stands between clients and the Service.
@@ -310,7 +287,7 @@ impl Reader<'_> {
         }
         let load = self.load(form.load);
         let through = self.through(form.through.as_ref());
-        self.checks(&form.checks, &form.name);
+        self.checks(&form.checks, &load, &form.name);
         if form.variants.is_empty() {
             self.say(&form.name, "the scenario has no variants: it breaks nothing");
         }
@@ -331,7 +308,7 @@ impl Reader<'_> {
             if let Some(wrong) = rules::fault_is_wrong(&variant.fault.value, &through) {
                 self.say(&variant.fault, wrong);
             }
-            self.proof(&variant.proof, &form.checks);
+            self.proof(&variant.proof, &form.checks, &load);
             let checks: Vec<_> = form.checks.iter().map(|check| self.check(check, budget.max, slow)).collect();
             for check in checks.iter().filter(|check| check.role == Role::Recovery) {
                 if let Some(wrong) = rules::hold_is_wrong(hold, check) {
@@ -368,7 +345,7 @@ impl Reader<'_> {
         plans
     }
 
-    fn checks(&mut self, checks: &[CheckForm], scenario: &Spanned<String>) {
+    fn checks(&mut self, checks: &[CheckForm], load: &LoadPlan, scenario: &Spanned<String>) {
         let mut names = BTreeSet::new();
         for check in checks {
             self.name(&check.name);
@@ -381,7 +358,7 @@ impl Reader<'_> {
                     "this check reads a value, which is neither good nor bad: it needs `role: proof`",
                 );
             }
-            if let Some(wrong) = rules::check_is_wrong(&check.check) {
+            if let Some(wrong) = rules::check_is_wrong(&check.check, load) {
                 self.say(&check.name, wrong);
             }
         }
@@ -407,37 +384,6 @@ impl Reader<'_> {
             interval,
             timeout,
             slow: own_slow,
-        }
-    }
-
-    fn load(&mut self, form: Option<LoadForm>) -> LoadPlan {
-        let form = form.unwrap_or(LoadForm { requests_per_second: None, path: None, sockets: None, socket_path: None });
-        if let Some(rate) = &form.requests_per_second {
-            if !(0.0..=REQUESTS_PER_SECOND_MAX).contains(&rate.value) {
-                self.say(rate, format!("requests a second go from 0 to {REQUESTS_PER_SECOND_MAX}"));
-            }
-            if form.path.is_none() && rate.value > 0.0 {
-                self.say(rate, "load by requests needs the `path` they GET");
-            }
-        }
-        if let Some(sockets) = &form.sockets {
-            if sockets.value > SOCKETS_MAX {
-                self.say(sockets, format!("sockets go from 0 to {SOCKETS_MAX}"));
-            }
-            if form.socket_path.is_none() && sockets.value > 0 {
-                self.say(sockets, "load by sockets needs their `socket-path`");
-            }
-        }
-        for path in [&form.path, &form.socket_path].into_iter().flatten() {
-            if !rules::is_path(&path.value) {
-                self.say(path, format!("`{}` is no path: it starts with `/` and has no spaces", path.value));
-            }
-        }
-        LoadPlan {
-            requests_per_second: form.requests_per_second.map_or(0.0, |rate| rate.value),
-            path: form.path.map_or_else(String::new, |path| path.value),
-            sockets: form.sockets.map_or(0, |sockets| sockets.value),
-            socket_path: form.socket_path.map_or_else(String::new, |path| path.value),
         }
     }
 
@@ -508,12 +454,16 @@ impl Reader<'_> {
         remedy
     }
 
-    fn proof(&mut self, proof: &Spanned<Vec<Proof>>, checks: &[CheckForm]) {
+    fn proof(&mut self, proof: &Spanned<Vec<Proof>>, checks: &[CheckForm], load: &LoadPlan) {
         if proof.value.is_empty() {
             self.say(proof, "a fault without proof can never pass: name what shows that it took effect");
         }
         if proof.value.iter().any(rules::has_empty_choice) {
             self.say(proof, "`any-of` needs something to choose from");
+        }
+        let kind = |name: &CheckName| checks.iter().find(|check| check.name.value == name.0).map(|check| &check.check);
+        for wrong in proof.value.iter().filter_map(|proof| rules::proof_is_wrong(proof, load, &kind)) {
+            self.say(proof, wrong);
         }
         for name in proof.value.iter().flat_map(rules::checks_of) {
             let decides = |check: &&CheckForm| check.name.value == name.0 && check.role != Some(Role::Proof);

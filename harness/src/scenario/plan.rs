@@ -10,9 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::needs::Need;
 use super::round::Round;
+use crate::event::SocketEndKind;
 use crate::fault::Fault;
 use crate::runbook::command::Command;
-use crate::sample::Check;
+use crate::sample::{AnsweredBy, Check};
 
 /// `redis-lost/killed`: scenario and variant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -265,6 +266,12 @@ pub enum Proof {
     CheckFailed(CheckName),
     /// A sample of this check, sent after the fault, read another value than before it.
     ValueChanged(CheckName),
+    /// So many sockets of the load ended after the fault.
+    SocketsClosed(SocketsClosed),
+    /// What this metric check reads fell below its last reading before the fault.
+    MetricFell(MetricMoved),
+    /// What this metric check reads rose above its last reading before the fault.
+    MetricRose(MetricMoved),
     /// This check, which asks each pod, read another value than before the fault at every pod
     /// of the workload that is there.
     ValueChangedEverywhere(CheckName),
@@ -273,6 +280,27 @@ pub enum Proof {
     Grew(CheckName),
     /// One of these.
     AnyOf(Vec<Proof>),
+}
+
+/// Sockets of the load that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SocketsClosed {
+    /// How many, at least.
+    pub at_least: u32,
+    /// How; in any way where absent.
+    #[serde(default, rename = "as", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SocketEndKind>,
+}
+
+/// A reading that moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MetricMoved {
+    /// The metric check.
+    pub check: CheckName,
+    /// By how much, at least.
+    pub by: u32,
 }
 
 /// Whether the fault must be felt.
@@ -343,6 +371,58 @@ pub struct LoadPlan {
     pub path: String,
     /// WebSockets held open.
     pub sockets: u32,
+    /// Those of them that ask something now and then; the others only read, and answer pings.
+    #[serde(default)]
+    pub sockets_asking: u32,
+    /// More of them, which come back with the recommended back-off: what users see. They are not
+    /// among those that must be back.
+    #[serde(default)]
+    pub sockets_backing_off: u32,
     /// Their path.
     pub socket_path: String,
+    /// Time between two pings of each socket: one that is not answered within 2 s is half-open.
+    #[serde(default = "ping_every", with = "crate::duration")]
+    pub socket_ping: Duration,
+    /// What every other asking socket asks; a `typing` frame where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub socket_question: Option<SocketQuestion>,
+}
+
+impl LoadPlan {
+    /// Time between two pings of a socket by default.
+    pub const PING_EVERY: Duration = Duration::from_secs(5);
+}
+
+impl Default for LoadPlan {
+    /// No load.
+    fn default() -> Self {
+        Self {
+            requests_per_second: 0.0,
+            path: String::new(),
+            sockets: 0,
+            sockets_asking: 0,
+            sockets_backing_off: 0,
+            socket_path: String::new(),
+            socket_ping: Self::PING_EVERY,
+            socket_question: None,
+        }
+    }
+}
+
+fn ping_every() -> Duration {
+    LoadPlan::PING_EVERY
+}
+
+/// A question that sockets of the load ask now and then.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SocketQuestion {
+    /// The message that asks, sent as one text frame.
+    pub send: serde_json::Map<String, serde_json::Value>,
+    /// What tells where its answer ends.
+    pub answered_by: AnsweredBy,
+    /// Time from one answer to the next question, such as `5s`.
+    #[serde(with = "crate::duration")]
+    #[schemars(with = "String")]
+    pub every: Duration,
 }

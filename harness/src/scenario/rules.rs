@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use super::plan::{CheckName, Cost, PlannedCheck, Proof, Through};
+use super::plan::{CheckName, Cost, LoadPlan, PlannedCheck, Proof, Through};
 use crate::duration;
 use crate::fault::Fault;
 use crate::runbook::is_annotation;
 use crate::salted::is_variable;
 use crate::sample::schedule::COSTLY_SLOWDOWN;
-use crate::sample::{AnsweredBy, Check};
+use crate::sample::{AnsweredBy, Check, MetricCheck, MetricRule};
 
 /// A streak may have gaps of up to three intervals: `hold` must outlast one of them.
 const INTERVALS_IN_HOLD_MIN: u32 = 4;
 
 /// What is wrong with what a check looks at.
-pub(super) fn check_is_wrong(check: &Check) -> Option<String> {
+pub(super) fn check_is_wrong(check: &Check, load: &LoadPlan) -> Option<String> {
     let (path, status, pointers): (&str, u16, Vec<&String>) = match check {
         Check::Http(http) => (&http.path, http.status, http.json.keys().collect()),
         Check::Websocket(websocket) => (&websocket.path, 101, Vec::new()),
@@ -40,6 +40,14 @@ pub(super) fn check_is_wrong(check: &Check) -> Option<String> {
         }
         Check::Redis(redis) if redis.port == 0 => return Some("no process listens at port 0".to_owned()),
         Check::Redis(_) => return None,
+        Check::Sockets(_) if load.sockets == 0 => return Some("the load holds no `sockets` to look at".to_owned()),
+        Check::Sockets(_) => return None,
+        Check::Metric(metric) => {
+            if let Some(wrong) = metric_is_wrong(metric, load) {
+                return Some(wrong);
+            }
+            (&metric.path, 200, Vec::new())
+        }
     };
     if !is_path(path) {
         return Some(format!("`{path}` is no path: it starts with `/` and has no spaces"));
@@ -52,7 +60,7 @@ pub(super) fn check_is_wrong(check: &Check) -> Option<String> {
 }
 
 /// What is wrong with what a good answer is said to be.
-fn answer_is_wrong(by: &AnsweredBy) -> Option<String> {
+pub(super) fn answer_is_wrong(by: &AnsweredBy) -> Option<String> {
     let empty = |name: &str| Some(format!("`{name}` names no key: every message would be one"));
     if by.chunk.is_empty() {
         return empty("chunk");
@@ -61,6 +69,47 @@ fn answer_is_wrong(by: &AnsweredBy) -> Option<String> {
         return empty("end");
     }
     by.excuses.iter().any(|excuse| excuse.trim().is_empty()).then(|| "an empty excuse is in every answer".to_owned())
+}
+
+fn metric_is_wrong(metric: &MetricCheck, load: &LoadPlan) -> Option<String> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | ':');
+    if metric.name.is_empty() || !metric.name.chars().all(is_part) {
+        return Some(format!("`{}` is no name of a metric", metric.name));
+    }
+    let held = load.sockets + load.sockets_backing_off;
+    (metric.rule == MetricRule::OpenSockets && held == 0)
+        .then(|| "the load holds no `sockets` that the metric could count".to_owned())
+}
+
+/// What keeps a proof from ever being seen.
+pub(super) fn proof_is_wrong<'a>(
+    proof: &Proof,
+    load: &LoadPlan,
+    kind: &impl Fn(&CheckName) -> Option<&'a Check>,
+) -> Option<String> {
+    match proof {
+        Proof::SocketsClosed(closed) => {
+            let held = load.sockets;
+            (closed.at_least == 0 || closed.at_least > held)
+                .then(|| format!("`sockets-closed` wants {} of the {held} sockets of the load", closed.at_least))
+        }
+        Proof::MetricFell(moved) | Proof::MetricRose(moved) => {
+            // A name that is not known is told by itself.
+            let is_metric = kind(&moved.check).is_none_or(|check| matches!(check, Check::Metric(_)));
+            if !is_metric {
+                return Some(format!("check `{}` reads no metric", moved.check));
+            }
+            (moved.by == 0).then(|| "a metric moves `by` at least 1".to_owned())
+        }
+        Proof::AnyOf(all) => all.iter().find_map(|one| proof_is_wrong(one, load, kind)),
+        Proof::PodReplaced(_)
+        | Proof::ContainerReplaced(_)
+        | Proof::PodGone(_)
+        | Proof::CheckFailed(_)
+        | Proof::ValueChanged(_)
+        | Proof::ValueChangedEverywhere(_)
+        | Proof::Grew(_) => None,
+    }
 }
 
 /// What is wrong with a fault beside what stands between clients and the Service.
@@ -77,9 +126,10 @@ pub(super) fn fault_is_wrong(fault: &Fault, through: &Through) -> Option<String>
             Fault::PodSignal(_)
             | Fault::PodDelete(_)
             | Fault::Scale(_)
+            | Fault::RolloutRestart(_)
+            | Fault::Annotate(_)
             | Fault::Secret(_)
-            | Fault::LlmDouble(_)
-            | Fault::Annotate(_),
+            | Fault::LlmDouble(_),
             _,
         ) => None,
     }
@@ -120,8 +170,9 @@ pub(super) fn checks_of(proof: &Proof) -> Vec<&CheckName> {
         | Proof::ValueChanged(name)
         | Proof::ValueChangedEverywhere(name)
         | Proof::Grew(name) => vec![name],
+        Proof::MetricFell(moved) | Proof::MetricRose(moved) => vec![&moved.check],
         Proof::AnyOf(all) => all.iter().flat_map(checks_of).collect(),
-        Proof::PodReplaced(_) | Proof::ContainerReplaced(_) | Proof::PodGone(_) => Vec::new(),
+        Proof::PodReplaced(_) | Proof::ContainerReplaced(_) | Proof::PodGone(_) | Proof::SocketsClosed(_) => Vec::new(),
     }
 }
 
@@ -135,6 +186,9 @@ pub(super) fn has_empty_choice(proof: &Proof) -> bool {
         | Proof::CheckFailed(_)
         | Proof::ValueChanged(_)
         | Proof::ValueChangedEverywhere(_)
-        | Proof::Grew(_) => false,
+        | Proof::Grew(_)
+        | Proof::SocketsClosed(_)
+        | Proof::MetricFell(_)
+        | Proof::MetricRose(_) => false,
     }
 }

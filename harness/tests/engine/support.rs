@@ -72,7 +72,7 @@ pub(crate) fn plan() -> Plan {
         settle_within: seconds(30),
         samples_per_pod_second_max: 5.0,
         exclusive: false,
-        load: LoadPlan { requests_per_second: 50.0, path: "/".to_owned(), sockets: 0, socket_path: "/ws".to_owned() },
+        load: LoadPlan { requests_per_second: 50.0, path: "/".to_owned(), ..LoadPlan::default() },
     }
 }
 

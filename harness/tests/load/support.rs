@@ -1,12 +1,13 @@
 //! A generator on a thread of its own, and what it told.
 
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harness::clock::RunClock;
-use harness::event::{LoadSecond, What};
+use harness::event::{LoadSecond, SocketEvent, What};
 use harness::load::generator::Generator;
+use harness::load::table::SocketTable;
 use harness::sample::door::Door;
 use harness::scenario::plan::LoadPlan;
 use harness::system::{Observation, Rate, Request};
@@ -17,12 +18,21 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn plan(requests_per_second: f64, sockets: u32) -> LoadPlan {
-    LoadPlan { requests_per_second, path: "/".to_owned(), sockets, socket_path: "/ws".to_owned() }
+    LoadPlan {
+        requests_per_second,
+        path: "/".to_owned(),
+        sockets,
+        sockets_asking: sockets,
+        socket_path: "/ws".to_owned(),
+        ..LoadPlan::default()
+    }
 }
 
 pub(crate) struct Loading {
     pub(crate) rate: watch::Sender<Rate>,
+    pub(crate) table: Arc<SocketTable>,
     seconds: Mutex<Vec<LoadSecond>>,
+    sockets: Mutex<Vec<SocketEvent>>,
     seen: tokio::sync::Mutex<mpsc::Receiver<Observation>>,
     cancel: CancellationToken,
     thread: std::thread::JoinHandle<()>,
@@ -33,8 +43,12 @@ impl Loading {
         let (into, seen) = mpsc::channel(4096);
         let (rate, wanted) = watch::channel(Rate::full());
         let cancel = CancellationToken::new();
+        let table = Arc::new(SocketTable::new(plan.sockets));
         let generator = Generator {
             plan,
+            name: "load".to_owned(),
+            seed: 1,
+            table: Arc::clone(&table),
             light_path: light_path.map(str::to_owned),
             clock: RunClock::start(),
             door: Door::direct(address),
@@ -47,7 +61,8 @@ impl Loading {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(generator.run()).unwrap_or_else(|error| panic!("{error}"));
         });
-        Self { rate, seconds: Mutex::new(Vec::new()), seen: tokio::sync::Mutex::new(seen), cancel, thread }
+        let (seconds, sockets) = (Mutex::default(), Mutex::default());
+        Self { rate, table, seconds, sockets, seen: tokio::sync::Mutex::new(seen), cancel, thread }
     }
 
     async fn next(&self) -> Option<Observation> {
@@ -55,6 +70,9 @@ impl Loading {
         let next = next.await.expect("nothing was told");
         if let Some(Observation::Record(What::Load(second))) = &next {
             self.seconds.lock().expect("nobody panicked").push(second.clone());
+        }
+        if let Some(Observation::Record(What::Socket(event))) = &next {
+            self.sockets.lock().expect("nobody panicked").push(event.clone());
         }
         next
     }
@@ -79,6 +97,21 @@ impl Loading {
             }
             self.next().await.expect("the load goes on until it is told to end");
         }
+    }
+
+    /// What became of sockets, until it is like that.
+    pub(crate) async fn sockets(&self, is: impl Fn(&[SocketEvent]) -> bool) -> Vec<SocketEvent> {
+        let waiting = async {
+            loop {
+                let events = self.sockets.lock().expect("nobody panicked").clone();
+                if is(&events) {
+                    return events;
+                }
+                self.next().await.expect("the load goes on until it is told to end");
+            }
+        };
+        let known = || self.sockets.lock().expect("nobody panicked").clone();
+        tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("it never was so: {:?}", known()))
     }
 
     /// Ends it; every second of it.

@@ -3,6 +3,7 @@
 mod recovery;
 mod rest;
 mod rollout;
+mod sockets;
 mod spread;
 mod support;
 mod truth;

@@ -80,7 +80,7 @@ pub(crate) fn plan() -> Plan {
         settle_within: millis(60_000),
         samples_per_pod_second_max: 5.0,
         exclusive: false,
-        load: LoadPlan { requests_per_second: 0.0, path: "/".to_owned(), sockets: 0, socket_path: "/ws".to_owned() },
+        load: LoadPlan::default(),
     }
 }
 

@@ -298,7 +298,13 @@ pub(crate) fn plan(id: &str) -> Plan {
         settle_within: Duration::from_secs(60),
         samples_per_pod_second_max: 5.0,
         exclusive: false,
-        load: LoadPlan { requests_per_second: 50.0, path: "/".to_owned(), sockets: 20, socket_path: "/ws".to_owned() },
+        load: LoadPlan {
+            requests_per_second: 50.0,
+            path: "/".to_owned(),
+            sockets: 20,
+            socket_path: "/ws".to_owned(),
+            ..LoadPlan::default()
+        },
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use harness::cluster::ApiEndpoint;
+use harness::event::{PodFacts, SocketEnd};
 use harness::event::{Seen, Subject};
 use harness::sample::door::Door;
-use harness::sample::{Check, Pods, RedisCheck, Target};
+use harness::sample::{Check, MetricCheck, MetricRule, Pods, RedisCheck, Target};
 use harness::scenario::plan::WorkloadKind;
 use http::HeaderValue;
 use rcgen::CertifiedKey;
@@ -38,6 +39,8 @@ enum Mode {
     Refused,
     /// Redis closes without an answer.
     Closes,
+    /// The pod counts so many sockets.
+    Counts(u32),
 }
 
 struct ApiServer {
@@ -98,6 +101,8 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, mode: watch::Receiver<M
         }
         assert!(
             text.starts_with("get /api/v1/namespaces/ns/pods/backend-0:8000/proxy/ready http/1.1")
+                || text.starts_with("get /api/v1/namespaces/ns/pods/backend-0:8000/proxy/metrics http/1.1")
+                || text.starts_with("get /api/v1/namespaces/ns/pods/backend-1:8000/proxy/metrics http/1.1")
                 || text.starts_with("get /api/v1/namespaces/ns/pods/redis-0/portforward?ports=6379 http/1.1"),
             "{text}"
         );
@@ -105,6 +110,7 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, mode: watch::Receiver<M
             Mode::Status(code, message) => {
                 (code, format!(r#"{{"kind":"Status","apiVersion":"v1","message":"{message}","code":{code}}}"#))
             }
+            Mode::Counts(number) => (200, format!("# TYPE active gauge\nactive {number}\n")),
             Mode::Pod503 => (503, r#"{"status":"not ready","reason":"Redis not connected"}"#.to_owned()),
             _ => (200, "ok".to_owned()),
         };
@@ -162,7 +168,7 @@ async fn tunnel(stream: TlsStream<TcpStream>, head: Vec<u8>, mode: watch::Receiv
                 socket.send(Message::binary(error)).await.expect("the client listens");
                 return;
             }
-            Mode::Closes | Mode::Pod503 | Mode::Status(..) => {
+            Mode::Closes | Mode::Pod503 | Mode::Counts(_) | Mode::Status(..) => {
                 // The other side may be gone already.
                 let _ = socket.close(None).await;
                 return;
@@ -266,4 +272,84 @@ async fn redis_is_asked_through_a_forwarded_port() {
         server.mode.send_replace(Mode::Well("run-3"));
         sampling.until(is_good).await;
     }
+}
+
+fn active(rule: MetricRule) -> Check {
+    let (path, name) = ("/metrics".to_owned(), "active".to_owned());
+    Check::Metric(MetricCheck { path, name, labels: Default::default(), rule })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pods_count_is_summed_and_held_against_our_open_sockets() {
+    let server = ApiServer::start().await;
+    let mut plan = plan(active(MetricRule::OpenSockets), Duration::from_millis(50));
+    plan.load.sockets = 4;
+    let pods = vec![pod("backend-0", plan.workload.clone()), pod("backend-1", plan.workload.clone())];
+    server.mode.send_replace(Mode::Counts(2));
+    let mut sampling = Sampling::start(plan, nowhere(), Some(server.door()), pods);
+    let none = sampling.until(is_bad).await.pop().unwrap();
+    assert_eq!(reason(&none), "active is 4, and 0 are open: it counts sockets that nobody has");
+    for _ in 0..4 {
+        sampling.sockets.opened(sampling.clock.now(), true);
+    }
+    let good = sampling.until(is_good).await.pop().unwrap();
+    assert_eq!(good.value.as_deref(), Some("4"));
+    for (mode, bad, expect) in [
+        (Mode::Counts(3), true, "active is 6, and 4 are open: it counts sockets that nobody has"),
+        (Mode::Counts(1), true, "active is 2, and 4 are open: it does not count them all"),
+        (Mode::Pod503, true, "503 in place of metrics"),
+        (Mode::Well("run-1"), true, "no metric `active`"),
+        (Mode::Status(503, "apiserver is shutting down"), false, "API server: 503"),
+    ] {
+        server.mode.send_replace(mode);
+        let seen = sampling.until(|sample| reason(sample).contains(expect)).await.pop().unwrap();
+        assert_eq!(is_bad(&seen), bad, "{mode:?}: {seen:?}");
+        server.mode.send_replace(Mode::Counts(2));
+        sampling.until(is_good).await;
+    }
+    // For a while the server may not have noticed that one is gone. Then it leaks.
+    sampling.sockets.ended(sampling.clock.now(), true, &SocketEnd::Reset);
+    sampling.until(is_good).await;
+    sampling.until(|sample| reason(sample).contains("active is 4, and 3 are open")).await;
+    // A socket of a check may be counted as well.
+    sampling.sockets.check_began(sampling.clock.now());
+    sampling.until(is_good).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reading_is_of_the_pods_that_stay() {
+    let server = ApiServer::start().await;
+    let plan = plan(active(MetricRule::Any), Duration::from_millis(50));
+    let (one, other) = (pod("backend-0", plan.workload.clone()), pod("backend-1", plan.workload.clone()));
+    server.mode.send_replace(Mode::Counts(67));
+    let mut sampling = Sampling::start(plan, nowhere(), Some(server.door()), vec![one.clone(), other.clone()]);
+    sampling.until(|sample| sample.value.as_deref() == Some("134")).await;
+    let leaving = PodFacts { terminating: true, ..other };
+    sampling.pods.send_replace(Pods::from([one, leaving]));
+    sampling.until(|sample| is_good(sample) && sample.value.as_deref() == Some("67")).await;
+    // A process that is dead has none.
+    server.mode.send_replace(Mode::Pod503);
+    sampling.until(|sample| is_good(sample) && sample.value.as_deref() == Some("0")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_at_our_own_sockets_tells_of_the_time_since_the_one_before() {
+    let mut plan = plan(Check::Sockets(harness::sample::SocketsCheck {}), Duration::from_millis(100));
+    plan.load.sockets = 2;
+    let mut sampling = Sampling::start(plan, nowhere(), None, Vec::new());
+    let first = sampling.until(is_bad).await.pop().unwrap();
+    assert_eq!((reason(&first), &first.subject), ("0 of 2 sockets open", &Subject::Service));
+    sampling.sockets.opened(sampling.clock.now(), true);
+    sampling.sockets.opened(sampling.clock.now(), true);
+    sampling.until(is_good).await;
+    // Down and up again between two looks: the next look is bad, as of when it was so.
+    sampling.sockets.ended(sampling.clock.now(), true, &SocketEnd::Reset);
+    let back = sampling.clock.now();
+    sampling.sockets.opened(back, true);
+    let seen = sampling.until(is_bad).await.pop().unwrap();
+    assert_eq!((reason(&seen), seen.sent), ("fewer than 2 sockets open since the last look", back));
+    sampling.until(is_good).await;
+    sampling.sockets.ended(sampling.clock.now(), true, &SocketEnd::HalfOpen);
+    let seen = sampling.until(is_bad).await.pop().unwrap();
+    assert_eq!(reason(&seen), "1 of 2 sockets open; the newest end: half-open (our ping was not answered)");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use harness::clock::RunClock;
 use harness::event::{Offset, PodFacts, Sample, Seen, What};
 use harness::fault::{Fault, PodDelete};
+use harness::load::table::SocketTable;
 use harness::sample::door::Door;
 use harness::sample::sampler::{Punctuality, Sampler};
 use harness::sample::{Check, HttpCheck, Pods, Target};
@@ -63,7 +64,7 @@ pub(crate) fn plan(check: Check, interval: Duration) -> Plan {
         settle_within: Duration::from_secs(10),
         samples_per_pod_second_max: 1000.0,
         exclusive: false,
-        load: LoadPlan { requests_per_second: 0.0, path: String::new(), sockets: 0, socket_path: String::new() },
+        load: LoadPlan::default(),
     }
 }
 
@@ -86,6 +87,7 @@ pub(crate) struct Sampling {
     pub(crate) clock: RunClock,
     pub(crate) rate: watch::Sender<Rate>,
     pub(crate) pods: watch::Sender<Pods>,
+    pub(crate) sockets: Arc<SocketTable>,
     seen: mpsc::Receiver<Observation>,
     cancel: CancellationToken,
     thread: Option<std::thread::JoinHandle<Punctuality>>,
@@ -98,6 +100,7 @@ impl Sampling {
         let (rate, wanted) = watch::channel(Rate::full());
         let (pods, known) = watch::channel(Pods::from(pods));
         let cancel = CancellationToken::new();
+        let sockets = Arc::new(SocketTable::new(plan.load.sockets));
         let sampler = Sampler {
             plan: Arc::new(plan),
             clock,
@@ -107,6 +110,7 @@ impl Sampling {
             namespace: "ns".to_owned(),
             rate: wanted,
             pods: known,
+            sockets: Arc::clone(&sockets),
             into,
             cancel: cancel.clone(),
         };
@@ -114,7 +118,7 @@ impl Sampling {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(sampler.run()).unwrap_or_else(|error| panic!("{error}"))
         });
-        Self { clock, rate, pods, seen, cancel, thread: Some(thread) }
+        Self { clock, rate, pods, sockets, seen, cancel, thread: Some(thread) }
     }
 
     /// The next sample, whatever it saw.

@@ -60,7 +60,9 @@ fn one(form: TrafficForm, place: &Place<'_>) -> Result<TrafficConfig, ConfigErro
             requests_per_second,
             path: form.path.into_inner(),
             sockets,
+            sockets_asking: sockets,
             socket_path: form.socket_path.map(Spanned::into_inner).unwrap_or_default(),
+            ..LoadPlan::default()
         },
     })
 }

@@ -104,6 +104,7 @@ impl Sketch {
             | What::ScenarioSkipped { .. }
             | What::PhaseEntered(_)
             | What::BaselineCompared(_)
+            | What::Socket(_)
             | What::Rollout(_)
             | What::FaultPrepared { .. }
             | What::FaultDone
@@ -261,6 +262,8 @@ fn asked_elsewhere(planned: &PlannedCheck) -> Option<(CheckName, String)> {
         Check::Redis(redis) => redis.of.to_string(),
         Check::Log(log) => format!("Logs of {}", log.of),
         Check::LlmDouble(_) => "The LLM's double".to_owned(),
+        Check::Sockets(_) => "Our own sockets".to_owned(),
+        Check::Metric(metric) => format!("Metric {}", metric.name),
         Check::Http(_) | Check::Websocket(_) | Check::Question(_) | Check::Survival(_) | Check::Environment(_) => {
             return None;
         }

@@ -22,6 +22,7 @@ use super::sampler::{Punctuality, Sampler};
 use super::thread::Thread;
 use crate::clock::RunClock;
 use crate::event::{Event, Offset, What};
+use crate::load::table::SocketTable;
 use crate::outcome::{Outcome, Recovery};
 use crate::system::{Observation, Rate, SystemError};
 
@@ -217,6 +218,7 @@ async fn lane_of(program: &Program, trials: usize, seed: u64) -> Result<Truth, T
         namespace: String::new(),
         rate,
         pods,
+        sockets: Arc::new(SocketTable::new(0)),
         into,
         cancel: cancel.clone(),
     };

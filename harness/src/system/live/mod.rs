@@ -16,6 +16,7 @@ use crate::event::{PodFacts, What};
 use crate::fault::{Fault, Reach, Receipt};
 use crate::heal::{HealError, receipts};
 use crate::load::generator::Generator;
+use crate::load::table::SocketTable;
 use crate::proxy::Remote;
 use crate::runbook::command::Command;
 use crate::sample::door::Door;
@@ -111,6 +112,7 @@ impl System for Live {
         let ours = cancel.child_token();
         let _ends_threads = ours.clone().drop_guard();
         let (tell, seen) = watch::channel(pods);
+        let sockets = Arc::new(SocketTable::new(plan.load.sockets));
         let sampler = Sampler {
             plan: Arc::new(plan.clone()),
             clock: self.clock,
@@ -120,11 +122,15 @@ impl System for Live {
             namespace: self.cluster.namespace.clone(),
             rate: rate.clone(),
             pods: seen,
+            sockets: Arc::clone(&sockets),
             into: into.clone(),
             cancel: ours.clone(),
         };
         let generator = Generator {
             plan: plan.load.clone(),
+            name: plan.id.0.replace('/', "-"),
+            seed: self.seed,
+            table: sockets,
             light_path: cheapest_path(plan),
             clock: self.clock,
             door: service,
@@ -198,7 +204,9 @@ fn cheapest_path(plan: &Plan) -> Option<String> {
         | Check::Survival(_)
         | Check::Environment(_)
         | Check::Log(_)
-        | Check::LlmDouble(_) => None,
+        | Check::LlmDouble(_)
+        | Check::Sockets(_)
+        | Check::Metric(_) => None,
     });
     http.min_by_key(|(cost, _)| *cost != Cost::Low).map(|(_, path)| path.clone())
 }

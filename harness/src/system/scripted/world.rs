@@ -172,6 +172,7 @@ pub(super) fn receipt(fault: &Fault) -> Receipt {
             let pod = pod(&delete.of, 0, 0);
             Receipt::PodDelete { namespace, pod: pod.name, uid: pod.uid, of: delete.of.clone() }
         }
+        Fault::RolloutRestart(restart) => Receipt::RolloutRestart { namespace, workload: restart.workload.clone() },
         Fault::Scale(scale) => Receipt::Scale {
             namespace,
             workload: scale.workload.clone(),

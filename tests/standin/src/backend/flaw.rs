@@ -19,6 +19,11 @@ pub(crate) enum Flaw {
     DropsSockets,
     /// Exits at once on SIGTERM, whatever is in flight
     NoDrain,
+    /// Remembers who was connected, forgets it only after a goodbye of theirs, and refuses whoever
+    /// comes back after anything else
+    RefusesReturning,
+    /// Counts on, and holds on to, sockets that ended without a goodbye
+    LeaksSockets,
     /// A health call holds the event loop for 100 ms
     CostlyHealth,
     /// Keeps a failed answer in the cache as if it were one, and serves it from there

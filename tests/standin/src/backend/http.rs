@@ -16,13 +16,15 @@ use serde_json::{Value, json};
 use super::app::App;
 use super::flaw::Flaw;
 use super::metrics::seconds;
-use super::socket;
+use super::socket::{self, End};
 use crate::serve::Drain;
 
 /// What a health call costs the event loop in the flaw `costly-health`.
 const COSTLY: Duration = Duration::from_millis(100);
 /// Longest WebSocket message that is read at all; beyond it the connection is closed.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// What each open WebSocket reads with: thousands of them are mostly idle.
+const READ_BUFFER: usize = 4096;
 /// Most of a client's id that is kept, in characters.
 const CLIENT_ID_MAX: usize = 100;
 
@@ -108,16 +110,31 @@ struct Client {
 }
 
 async fn websocket(State(shared): State<Shared>, Query(client): Query<Client>, upgrade: WebSocketUpgrade) -> Response {
-    let client = match client.client_id {
+    let app = shared.app;
+    let locked = app.flaw == Some(Flaw::RefusesReturning) && client.client_id.is_some();
+    let client: String = match client.client_id {
         Some(id) => id.chars().take(CLIENT_ID_MAX).collect(),
         None => format!("anonymous-{:08x}", fastrand::u32(..)),
     };
+    if locked && !app.redis.claim(&lock(&client)).await {
+        let body = json!({"message": format!("client `{client}` is connected already")});
+        return (StatusCode::CONFLICT, Json(body)).into_response();
+    }
     // Taken before the upgrade: between the handshake and the session nobody else counts the socket.
     let hold = shared.drain.hold();
-    upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX).on_upgrade(async move |socket| {
-        socket::run(socket, client, shared.app, shared.drain).await;
+    let upgrade = upgrade.read_buffer_size(READ_BUFFER).max_message_size(MESSAGE_BYTES_MAX);
+    upgrade.max_frame_size(MESSAGE_BYTES_MAX).on_upgrade(async move |socket| {
+        let end = socket::run(socket, client.clone(), Arc::clone(&app), shared.drain).await;
+        if locked && end == End::ClientLeft {
+            app.redis.release(&lock(&client)).await;
+        }
         drop(hold);
     })
+}
+
+/// Where the flaw `refuses-returning` remembers a client.
+fn lock(client: &str) -> String {
+    format!("connected:{client}")
 }
 
 /// Counts and times every request, and lets the page of another origin read the answers.

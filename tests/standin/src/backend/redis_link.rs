@@ -107,6 +107,20 @@ impl RedisLink {
         self.run::<()>("set", command).await;
     }
 
+    /// Writes down a key that nobody has; whether nobody had it. Without Redis nobody has.
+    pub(crate) async fn claim(&self, key: &str) -> bool {
+        let mut command = redis::cmd("SET");
+        command.arg(format!("{PREFIX}{key}")).arg(1).arg("NX").arg("EX").arg(TIME_TO_LIVE.as_secs());
+        self.run::<Option<String>>("set", command).await != Some(None)
+    }
+
+    /// Forgets a key.
+    pub(crate) async fn release(&self, key: &str) {
+        let mut command = redis::cmd("DEL");
+        command.arg(format!("{PREFIX}{key}"));
+        self.run::<()>("set", command).await;
+    }
+
     /// `None` where there is no connection, or the operation failed, which is counted and logged.
     async fn run<T: FromRedisValue>(&self, operation: &str, command: redis::Cmd) -> Option<T> {
         let (mut connection, generation) = {

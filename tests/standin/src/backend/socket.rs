@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::answer::answer;
 use super::app::App;
+use super::flaw::Flaw;
 use super::metrics::seconds;
 use super::protocol::{ClientMessage, Query, Refusal, ServerMessage};
 use crate::serve::Drain;
@@ -26,9 +27,11 @@ type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why a session is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// The client closed, or is gone.
+pub(crate) enum End {
+    /// The client closed.
     ClientLeft,
+    /// The connection broke.
+    Broken,
     /// The server drains.
     GoingAway,
     /// The flaw `drops-sockets`.
@@ -36,7 +39,7 @@ enum End {
 }
 
 /// Runs a session to its end.
-pub(crate) async fn run(socket: WebSocket, client: String, app: Arc<App>, drain: Drain) {
+pub(crate) async fn run(socket: WebSocket, client: String, app: Arc<App>, drain: Drain) -> End {
     app.metrics.websocket_active.inc();
     app.log.info("websocket", "websocket connected", &[("client_id", client.as_str().into())]);
     let (outbox, replies) = mpsc::channel(OUTBOX);
@@ -56,9 +59,13 @@ pub(crate) async fn run(socket: WebSocket, client: String, app: Arc<App>, drain:
     if end == End::GoingAway {
         say_goodbye(socket).await;
     }
+    if app.flaw == Some(Flaw::LeaksSockets) && end == End::Broken {
+        return end;
+    }
     app.metrics.websocket_active.dec();
     let reason = format!("{end:?}");
     app.log.info("websocket", "websocket disconnected", &[("client_id", client.into()), ("reason", reason.into())]);
+    end
 }
 
 struct Session {
@@ -196,7 +203,7 @@ impl Session {
             "websocket error",
             &[("client_id", self.client.as_str().into()), ("error", error.to_string().into())],
         );
-        End::ClientLeft
+        End::Broken
     }
 }
 

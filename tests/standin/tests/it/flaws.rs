@@ -100,6 +100,32 @@ async fn no_drain() {
 }
 
 #[tokio::test]
+async fn refuses_returning() {
+    let stack = Stack::start(&[("BUILD_FLAW", "refuses-returning")]).await;
+    let returns = async || stack.backend.try_socket("/ws?client_id=regular").await.is_some();
+    stack.backend.socket_at("/ws?client_id=regular").await.say_goodbye().await;
+    // After a goodbye a client may come back, as soon as it was heard.
+    eventually("let in again", async || returns().await.then_some(())).await;
+    // That one just fell out of scope, without a word: nobody may take its place.
+    stack.backend.logged("websocket error").await;
+    for _ in 0..3 {
+        assert!(!returns().await, "refused");
+    }
+    assert!(stack.backend.try_socket("/ws").await.is_some(), "who has no name is not remembered");
+}
+
+#[tokio::test]
+async fn leaks_sockets() {
+    let stack = Stack::start(&[("BUILD_FLAW", "leaks-sockets")]).await;
+    let active = async || stack.backend.get("/health").await.1["active_connections"].as_i64();
+    stack.backend.socket().await.say_goodbye().await;
+    eventually("forgotten after its goodbye", async || (active().await == Some(0)).then_some(())).await;
+    drop(stack.backend.socket().await);
+    stack.backend.logged("websocket error").await;
+    assert_eq!(active().await, Some(1), "counted on without one");
+}
+
+#[tokio::test]
 async fn costly_health() {
     let stack = Stack::start(&[("BUILD_FLAW", "costly-health")]).await;
     let started = Instant::now();

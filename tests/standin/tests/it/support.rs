@@ -132,8 +132,16 @@ impl Part {
     }
 
     pub(crate) async fn socket(&self) -> Socket {
-        let url = format!("ws://{}/ws?client_id=test", self.address());
-        Socket(connect_async(url).await.unwrap().0)
+        self.socket_at("/ws?client_id=test").await
+    }
+
+    pub(crate) async fn socket_at(&self, path: &str) -> Socket {
+        self.try_socket(path).await.expect("a socket")
+    }
+
+    /// `None` where it is refused.
+    pub(crate) async fn try_socket(&self, path: &str) -> Option<Socket> {
+        connect_async(format!("ws://{}{path}", self.address())).await.ok().map(|(socket, _)| Socket(socket))
     }
 }
 
@@ -187,6 +195,12 @@ impl Socket {
                 return heard;
             }
         }
+    }
+
+    /// Closes as a client should, and waits for the server's close.
+    pub(crate) async fn say_goodbye(mut self) {
+        self.0.close(None).await.unwrap();
+        while let Some(Ok(_)) = self.next().await {}
     }
 
     /// The code of the server's close; `None` where the stream ended without one.
