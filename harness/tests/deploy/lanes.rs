@@ -19,14 +19,7 @@ async fn a_lane_is_a_copy_with_addresses_of_its_own_and_goes_without_a_trace() {
     let (project, mut on) = (Project::new(), TestCluster::start().await);
     let text = crate::MANIFESTS
         .replace("ports: [{name: http, port: 80,", "clusterIP: 10.96.7.7, ports: [{name: http, port: 80,");
-    let text = text.replace("colour: green", "url: 'http://web.shop.svc:80'")
-        + "
----
-apiVersion: v1
-kind: PersistentVolume
-metadata: {name: shelf}
-spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], local: {path: /shelf}}
-";
+    let text = text.replace("colour: green", "url: 'http://web.shop.svc:80'");
     project.write(
         "manifests/all.yaml",
         &text.replace("{name: web}\nspec: {selector", "{name: web, namespace: shop}\nspec: {selector"),
