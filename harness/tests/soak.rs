@@ -25,7 +25,7 @@ fn plan(length: u64) -> SoakPlan {
         workload: "deployment/backend".parse().expect("it is a workload"),
         service: "backend".to_owned(),
         port: 8000,
-        load: LoadPlan { requests_per_second: 0.0, path: "/".to_owned(), sockets: 0, socket_path: "/ws".to_owned() },
+        load: LoadPlan::default(),
         metrics: vec![metric("memory", 70.0, 85.0), metric("hits", 80.0, 60.0)],
         source: "RUNBOOK.md".to_owned(),
     }

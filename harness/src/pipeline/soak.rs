@@ -1,6 +1,7 @@
 //! Soak: load through the Service, and a look at every pod on an open schedule.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -16,6 +17,7 @@ use crate::clock::RunClock;
 use crate::cluster::{Cluster, ClusterError, pods};
 use crate::event::{PodFacts, StageResult, What};
 use crate::load::generator::Generator;
+use crate::load::table::SocketTable;
 use crate::sample::door::Door;
 use crate::sample::schedule::Grid;
 use crate::sample::thread::Thread;
@@ -99,6 +101,10 @@ async fn under_load(
     let _ends_the_load = ours.clone().drop_guard();
     let generator = Generator {
         plan: plan.load.clone(),
+        name: "soak".to_owned(),
+        // Nothing backs off here.
+        seed: 0,
+        table: Arc::new(SocketTable::new(plan.load.sockets)),
         light_path: None,
         clock,
         door,

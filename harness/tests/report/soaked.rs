@@ -28,7 +28,7 @@ fn plan() -> SoakPlan {
         workload: "deployment/backend".parse().expect("it is a workload"),
         service: "backend".to_owned(),
         port: 8000,
-        load: LoadPlan { requests_per_second: 50.0, path: "/".to_owned(), sockets: 0, socket_path: "/ws".to_owned() },
+        load: LoadPlan { requests_per_second: 50.0, path: "/".to_owned(), ..LoadPlan::default() },
         metrics: vec![memory],
         source: "RUNBOOK.md, Key Metrics to Watch".to_owned(),
     }
