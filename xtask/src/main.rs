@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 mod bench;
 mod checklist;
 mod cluster;
+mod contract;
 mod develop;
 mod display;
 mod doctor;
@@ -91,6 +92,8 @@ enum Command {
     /// Start, look at and stop the embedded cluster.
     #[command(subcommand)]
     Cluster(cluster::Cluster),
+    /// Check that a cluster behaves as the harness and the runbook rely on.
+    Contract(contract::Contract),
     /// Say what this machine lacks.
     Doctor,
     /// Format, lints and every test: what CI runs.
@@ -138,6 +141,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Heal(command) => heal::heal(command, shared),
         Command::Report(command) => report::report(command, shared),
         Command::Cluster(command) => cluster::cluster(command, shared),
+        Command::Contract(command) => contract::contract(command, shared),
         Command::Doctor => doctor::doctor(shared),
         Command::Test(command) => develop::test(command, shared),
         Command::Bench(command) => bench::bench(command),
