@@ -193,7 +193,7 @@ fn action() -> impl Strategy<Value = Action> {
             any::<bool>()
         )
             .prop_map(|(changes, overwrite)| Action::Annotate {
-                object: "ingress/web".parse().unwrap(),
+                object: "ingress/web".parse().expect("it is an object"),
                 changes,
                 overwrite
             }),

@@ -17,6 +17,8 @@ const NAMESPACE: &str = "hsc-jit";
 /// What `kubectl rollout restart` leaves in a template: a remedy that a run carried out is
 /// not undone, and changes nothing but this.
 const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
+/// The run that deployed an object last: every gate is another one.
+const DEPLOYED_BY: &str = "gameday.dev/run";
 /// The programs of the system; probes come and go.
 const PROGRAMS: [&str; 2] = ["standin", "redis-server"];
 
@@ -98,6 +100,9 @@ async fn answer(client: &Client, path: &str) -> Option<Value> {
 fn part(objects: Vec<Value>, pointer: &str) -> BTreeMap<String, Value> {
     let named = objects.into_iter().map(|mut object| {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+            annotations.remove(DEPLOYED_BY);
+        }
         if let Some(annotations) = object.pointer_mut("/spec/template/metadata/annotations") {
             if let Some(annotations) = annotations.as_object_mut() {
                 annotations.remove(RESTARTED);

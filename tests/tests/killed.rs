@@ -236,6 +236,10 @@ fn undone(state: &Value) -> Value {
     if let Some(maps) = undone["config-maps"].as_object_mut() {
         maps.retain(|name, _| !name.starts_with("gameday-receipt-"));
     }
+    // The good key is back at once; what kept it goes when every pod holds it again.
+    if let Some(secrets) = undone["secrets"].as_object_mut() {
+        secrets.retain(|name, _| !name.starts_with("gameday-kept-"));
+    }
     for counts in undone["processes"].as_object_mut().unwrap().values_mut() {
         *counts = counts[1].take();
     }

@@ -81,7 +81,8 @@ impl StageError for RollbackError {
 /// back is returned to only when it is asked for by its number.
 ///
 /// # Errors
-/// [`RollbackError`]. Nothing is changed unless every workload has its revision.
+/// [`RollbackError`]. Nothing is changed unless every workload has its revision; without a
+/// number, one that has never changed stays as it is, unless that is all of them.
 pub async fn rollback(
     config: &Config,
     cluster: &Cluster,
@@ -140,7 +141,8 @@ pub(super) struct Return {
 /// What a roll-back will do.
 struct Chosen {
     plan: Vec<Return>,
-    /// One line for each revision that is passed over because it was rolled back.
+    /// One line for each revision that is passed over because it was rolled back, and for each
+    /// workload that has never changed.
     passed_over: Vec<String>,
     /// Whether anything will change, or is still changing.
     rolls_out: bool,
@@ -153,12 +155,22 @@ async fn choose(config: &Config, cluster: &Cluster, to_revision: Option<i64>) ->
         return Err(RollbackError::NothingToRollBack);
     }
     let mut chosen = Chosen { plan: Vec::new(), passed_over: Vec::new(), rolls_out: false };
+    let mut unchanged = None;
     for workload in workloads {
         let history = revision::history(cluster, &workload).await?;
         let history = history.ok_or_else(|| RollbackError::Absent { workload: workload.clone() })?;
         let no_revision =
             |error: NoRevision| RollbackError::NoRevision { workload: workload.clone(), reason: error.to_string() };
-        let to = history.choose_good(to_revision).map_err(no_revision)?.clone();
+        let to = match history.choose_good(to_revision) {
+            Ok(to) => to.clone(),
+            // A release need not change every workload: one that has never changed stays.
+            Err(error @ NoRevision::NoPrevious) => {
+                chosen.passed_over.push(format!("{workload} stays as it is: {error}"));
+                unchanged.get_or_insert_with(|| no_revision(error));
+                continue;
+            }
+            Err(error) => return Err(no_revision(error)),
+        };
         let newest = history.choose(to_revision).map_err(no_revision)?;
         if let Some(why) = newest.rolled_back.as_ref().filter(|_| newest.number != to.number) {
             chosen.passed_over.push(format!("{workload}: revision {} was rolled back: {why}", newest.number));
@@ -166,7 +178,10 @@ async fn choose(config: &Config, cluster: &Cluster, to_revision: Option<i64>) ->
         chosen.rolls_out |= !history.settled || history.template != to.template;
         chosen.plan.push(Return { workload, to, left: None });
     }
-    Ok(chosen)
+    match unchanged {
+        Some(error) if chosen.plan.is_empty() => Err(error),
+        _ => Ok(chosen),
+    }
 }
 
 /// The way back to earlier revisions.
@@ -211,12 +226,12 @@ impl Restoring<'_> {
 
     /// Asks what runs again every smoke check.
     async fn prove(&self, version: Option<&str>) -> Result<String, RollbackError> {
+        if self.config.smoke.is_empty() {
+            return Ok("not smoke-tested: gate.toml has no smoke check to ask it".to_owned());
+        }
         let Some(version) = version else {
             return Ok("not smoke-tested: what runs again is no image that gate.toml builds".to_owned());
         };
-        if self.config.smoke.is_empty() {
-            return Ok(format!("{version} runs again; gate.toml has no smoke check to ask it"));
-        }
         let unproven =
             |reason: String| RollbackError::NotRestored { reason: format!("{version} runs again, but {reason}") };
         let asked = smoke::ask_all(self.config, self.cluster, version, false).await;

@@ -1,7 +1,7 @@
 //! Traffic during a rollout: what its users would lose is counted, request by request and
 //! socket by socket.
 //!
-//! It begins before the first write, is seen to flow, and ends when old pods are gone and a
+//! It begins when the Service answers and before the first write, is seen to flow, and ends when old pods are gone and a
 //! margin has passed. Where nothing serves there is nothing to lose, and no traffic. What
 //! cannot be counted is told, and never counts as nothing lost.
 
@@ -28,10 +28,12 @@ use crate::load::LOST_AFTER;
 use crate::load::counting::{Counting, Flow};
 use crate::load::generator::Generator;
 use crate::load::punctuality::Punctuality;
+use crate::load::requests;
 use crate::load::table::SocketTable;
 use crate::sample::Pods;
 use crate::sample::door::Door;
 use crate::sample::thread::Thread;
+use crate::scenario::plan::LoadPlan;
 use crate::system::live::pods::watch as watch_pods;
 use crate::system::{Observation, Rate};
 
@@ -39,6 +41,8 @@ use crate::system::{Observation, Rate};
 const FLOWING: u64 = 20;
 /// How long it may take until traffic flows; sockets are opened over one second.
 const FLOWS_WITHIN: Duration = Duration::from_secs(10);
+/// Pause before a Service that did not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// How long traffic goes on after the last old pod is gone: endpoint changes reach the rules
 /// of a node some hundreds of milliseconds late.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -133,6 +137,8 @@ impl Traffic {
         cancel: &CancellationToken,
     ) -> Result<Flowing, String> {
         let address = cluster.service_address(&wanted.service).await.map_err(|error| error.to_string())?;
+        let door = Door::direct(address);
+        self.wait_until_it_answers(door.clone(), &wanted.load).await?;
         let (into, observed) = mpsc::channel(OBSERVED_MAX);
         let (flow, flowing) = watch::channel(Flow::default());
         let (lost, lost_seen) = mpsc::channel(LOST_TOLD_MAX);
@@ -144,7 +150,7 @@ impl Traffic {
             table: Arc::new(SocketTable::new(wanted.load.sockets)),
             light_path: None,
             clock: self.clock,
-            door: Door::direct(address),
+            door,
             rate: watch::channel(Rate::full()).1,
             into,
             counting: Some(Counting { flow, lost }),
@@ -155,6 +161,35 @@ impl Traffic {
         let collector = Collector { service, clock: self.clock, tell: self.tell.clone() };
         self.collecting.spawn(collector.collect(observed, lost_seen, thread));
         Ok(Flowing { service: wanted.service.clone(), sockets: wanted.load.sockets, flow: flowing })
+    }
+
+    /// Waits until fresh requests are answered one after the other. The rules of a node follow
+    /// its pods some hundreds of milliseconds late: right after an installation a Service may
+    /// refuse although its pods are ready, and that is no loss of the rollout that follows.
+    async fn wait_until_it_answers(&self, door: Door, load: &LoadPlan) -> Result<(), String> {
+        if load.requests_per_second == 0.0 {
+            return Ok(());
+        }
+        let target = requests::Target::new(door, load.path.clone());
+        let until = self.clock.now() + FLOWS_WITHIN;
+        let (mut in_a_row, mut last) = (0, "no answer".to_owned());
+        while in_a_row < FLOWING {
+            let now = self.clock.now();
+            if now >= until {
+                let within = duration::text(FLOWS_WITHIN);
+                return Err(format!(
+                    "it did not answer {FLOWING} requests in a row within {within}; last seen: {last}"
+                ));
+            }
+            match requests::send(target.clone(), now, true, self.clock).await?.lost {
+                None => in_a_row += 1,
+                Some(reason) => {
+                    (in_a_row, last) = (0, reason);
+                    sleep_until(self.clock.instant(now + ASK_AGAIN)).await;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Records what becomes of the pods meanwhile.

@@ -1,5 +1,7 @@
 //! Reports of runs written by hand: what they say, in every form, and what they exit with.
 
+#![expect(clippy::unwrap_used, reason = "functions that tests share may unwrap as tests do")]
+
 mod exit;
 mod files;
 mod hostile;
