@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod descriptors;
+pub mod docker;
 pub mod doctor;
 pub mod double;
 pub mod duration;
