@@ -34,4 +34,5 @@ pub mod scenario;
 pub mod soak;
 pub mod statistics;
 pub mod system;
+mod tls;
 pub mod verdict;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::api::{Instance, State, Wanted};
 use super::trick::Trick;
+use crate::tls;
 
 /// How long one request may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
@@ -144,6 +145,7 @@ pub async fn instance(api: SocketAddr) -> Result<Option<Instance>, RemoteError> 
 
 /// A client that goes straight to loopback, whatever proxies this machine is set to use.
 fn client() -> reqwest::Client {
+    tls::install_provider();
     let built = reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build();
-    built.expect("a client without TLS of its own and without proxies can be built")
+    built.expect("a client with installed cryptography and without proxies can be built")
 }
