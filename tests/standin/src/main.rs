@@ -41,9 +41,6 @@ fn main() -> ExitCode {
         Part::Frontend(_) => "hsc-jit-frontend",
         Part::Outside(_) => "hsc-jit-outside",
     });
-    // In a build of the whole workspace the HTTP client speaks TLS, with no cryptography of its own.
-    // That it is installed already is the only way to fail, and is just as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     // One thread, because the original is one event loop: a call that holds the loop
     // holds everything, and a rehearsal must be able to see that.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Part, Stack, content, eventually};
+use crate::support::{Part, Stack, content, eventually, get};
 
 #[tokio::test]
 async fn never_reconnects() {
@@ -130,7 +130,7 @@ async fn costly_health() {
     let stack = Stack::start(&[("BUILD_FLAW", "costly-health")]).await;
     let started = Instant::now();
     // One event loop: five at once take as long as five in a row.
-    let calls: Vec<_> = (0..5).map(|_| tokio::spawn(reqwest::get(stack.backend.url("/health")))).collect();
+    let calls: Vec<_> = (0..5).map(|_| tokio::spawn(get(stack.backend.url("/health")))).collect();
     for call in calls {
         assert_eq!(call.await.unwrap().unwrap().status(), 200);
     }

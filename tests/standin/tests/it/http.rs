@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::support::{KEY, PROGRAM, Part, Redis, Stack, eventually};
+use crate::support::{KEY, PROGRAM, Part, Redis, Stack, client, eventually, get};
 
 #[tokio::test]
 async fn routes_answer_as_documented() {
@@ -59,7 +59,7 @@ async fn routes_answer_as_documented() {
     let missing = backend.get("/api/price/theremin").await;
     assert_eq!(missing, (404, json!({"message": "no product found for `theremin`"})));
     assert_eq!(backend.get("/no/such/route").await, (404, json!({"message": "not found"})));
-    let refused = reqwest::Client::new().post(backend.url("/ping")).send().await.unwrap();
+    let refused = client().post(backend.url("/ping")).send().await.unwrap();
     assert_eq!(refused.status(), 405);
     assert_eq!(refused.headers()["access-control-allow-origin"], "*");
 }
@@ -80,7 +80,7 @@ async fn every_metric_of_the_runbook_is_exported() {
     stack.backend.get("/api/price/theremin").await;
 
     // A request is counted after its answer.
-    let text = reqwest::get(stack.backend.url("/metrics")).await.unwrap().text().await.unwrap();
+    let text = get(stack.backend.url("/metrics")).await.unwrap().text().await.unwrap();
     for series in [
         r#"http_requests_total{endpoint="/api/price/{query}",method="GET",status="200"} 2"#,
         r#"http_requests_total{endpoint="/api/price/{query}",method="GET",status="404"} 1"#,

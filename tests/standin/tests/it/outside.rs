@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{KEY, Part};
+use crate::support::{KEY, Part, client, get};
 
 const STREAM: &str = "/v1beta/models/gemini-2.0-flash:streamGenerateContent?alt=sse";
 
 async fn call(part: &Part, path: &str, key: Option<&str>, body: &Value) -> reqwest::Response {
-    let mut request = reqwest::Client::new().post(part.url(path)).json(body);
+    let mut request = client().post(part.url(path)).json(body);
     if let Some(key) = key {
         request = request.header("x-goog-api-key", key);
     }
@@ -52,7 +52,7 @@ async fn the_switched_errors_are_googles() {
         ("error", 500, "INTERNAL", None),
     ] {
         let change = json!({"llm": mode, "retry_after_seconds": 7});
-        let control = reqwest::Client::new().put(part.url("/control")).json(&change).send().await.unwrap();
+        let control = client().put(part.url("/control")).json(&change).send().await.unwrap();
         assert_eq!(control.json::<Value>().await.unwrap()["llm"], mode);
         // Without a set key any long enough one is valid.
         let answer = call(&part, STREAM, Some(KEY), &question()).await;
@@ -88,7 +88,7 @@ async fn a_wrong_switch_is_refused_and_changes_nothing() {
     let part = Part::start("outside", &[]).await;
     let before = part.get("/control").await;
     for body in [r#"{"llm":"fine"}"#, r#"{"lm":"ok"}"#, r#"{"manuals":"hang","llm":"?"}"#, "", "[]"] {
-        let answer = reqwest::Client::new().put(part.url("/control")).body(body).send().await.unwrap();
+        let answer = client().put(part.url("/control")).body(body).send().await.unwrap();
         assert_eq!(answer.status(), 400, "{body}");
     }
     assert_eq!(part.get("/control").await, before);
@@ -103,7 +103,7 @@ async fn manuals_are_html_or_pdf() {
         ("/manuals/korg/minilogue-xd.doc", 404, "text/plain; charset=utf-8", "no such document"),
         ("/manuals/a/%3Cscript%3E.html", 200, "text/html; charset=utf-8", "<!doctype html>"),
     ] {
-        let answer = reqwest::get(part.url(path)).await.unwrap();
+        let answer = get(part.url(path)).await.unwrap();
         assert_eq!(
             (answer.status().as_u16(), &answer.headers()["content-type"]),
             (status, &content_type.parse().unwrap())
