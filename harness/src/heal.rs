@@ -210,6 +210,7 @@ async fn until_verified(
         match Cluster::connect(&opened.cluster, namespace).await {
             // Its pods and objects lived in that process, so nothing of ours is left of it.
             Err(ClusterError::NotRunning { .. }) => return Ok(vec!["the embedded cluster is gone".to_owned()]),
+            Err(ClusterError::NoKind { .. }) => return Ok(vec!["the kind cluster is gone".to_owned()]),
             Err(error) => last = error.to_string(),
             Ok(cluster) => match heal(cluster).await {
                 Ok(facts) => return Ok(facts),

@@ -20,6 +20,7 @@ pub mod guardian;
 pub mod heal;
 pub mod image;
 pub mod journal;
+pub mod kind;
 pub mod load;
 pub mod outcome;
 pub mod pipeline;

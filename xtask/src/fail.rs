@@ -68,6 +68,7 @@ impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Self {
         let hint = match &error {
             ClusterError::NotRunning { .. } => "`cargo xtask cluster up` starts it",
+            ClusterError::NoKind { .. } => "`cargo xtask cluster up --cluster kind` makes or adopts it",
             ClusterError::Kubeconfig { .. } => "name another file with --kubeconfig, or set KUBECONFIG",
             ClusterError::UnknownContext { .. } => "name one of these with --context",
             ClusterError::Silent { .. } => "is it up? `kubectl --context NAME version` asks it the same",

@@ -43,16 +43,18 @@ pub(crate) struct Where {
     /// The kubeconfig of that context; KUBECONFIG or ~/.kube/config where absent.
     #[arg(long, value_name = "FILE", requires = "context")]
     kubeconfig: Option<PathBuf>,
-    /// Name of the embedded cluster.
+    /// Name of the embedded or kind cluster.
     #[arg(long, default_value = DEFAULT_NAME, value_parser = crate::cluster::name)]
     name: String,
 }
 
 /// Sort of cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Sort {
+pub(crate) enum Sort {
     /// Our own: no Docker, no root.
     Embedded,
+    /// A real Kubernetes in containers: needs Docker and kind.
+    Kind,
 }
 
 /// Sort of figures.
@@ -87,7 +89,8 @@ struct Rehearsal {
     #[arg(long)]
     seed: Option<u64>,
     /// How many scenarios run side by side, each with a copy of the release in a namespace of its
-    /// own; as many as fit this machine where absent. Always one on clusters of others.
+    /// own; where absent, as many as fit this machine on an embedded cluster and one on kind.
+    /// Always one on clusters of others.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
     lanes: Option<u32>,
     /// Where run directories are made.
@@ -192,7 +195,12 @@ impl Where {
             Some(context) => {
                 Place::Context { kubeconfig: self.kubeconfig.clone(), context: context.clone(), namespace }
             }
-            None => Place::Embedded { name: self.name.clone(), images: std::path::absolute(IMAGES)?, namespace },
+            None => match self.cluster {
+                Sort::Embedded => {
+                    Place::Embedded { name: self.name.clone(), images: std::path::absolute(IMAGES)?, namespace }
+                }
+                Sort::Kind => Place::Kind { name: self.name.clone(), namespace },
+            },
         })
     }
 }

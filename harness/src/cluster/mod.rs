@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls;
 
 use crate::event::{ClusterFacts, ClusterKind};
+use crate::kind;
 
 pub(crate) mod objects;
 pub mod permission;
@@ -33,6 +34,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub enum Selection {
     /// The embedded one of this name.
     Embedded {
+        /// Its name.
+        name: String,
+    },
+    /// The kind cluster of this name, which `cluster up` made or adopted.
+    Kind {
         /// Its name.
         name: String,
     },
@@ -79,6 +85,12 @@ pub enum ClusterError {
     /// The embedded cluster of this name does not run.
     #[error("find embedded cluster `{name}`: it does not run")]
     NotRunning {
+        /// Its name.
+        name: String,
+    },
+    /// No kind cluster of this name was made or adopted.
+    #[error("find kind cluster `{name}`: none of that name was made or adopted")]
+    NoKind {
         /// Its name.
         name: String,
     },
@@ -131,7 +143,9 @@ impl Cluster {
     pub async fn connect(selection: &Selection, namespace: &str) -> Result<Self, ClusterError> {
         let (kubeconfig, file, name) = read(selection)?;
         let context = match selection {
-            Selection::Embedded { .. } => kubeconfig.current_context.clone().unwrap_or_default(),
+            Selection::Embedded { .. } | Selection::Kind { .. } => {
+                kubeconfig.current_context.clone().unwrap_or_default()
+            }
             Selection::Context { context, .. } => context.clone(),
         };
         if !kubeconfig.contexts.iter().any(|known| known.name == context) {
@@ -214,6 +228,12 @@ fn read(selection: &Selection) -> Result<(Kubeconfig, String, String), ClusterEr
             let kubeconfig = Kubeconfig::read_from(&running.kubeconfig).map_err(|error| failed(&file, &error))?;
             Ok((kubeconfig, file, name.clone()))
         }
+        Selection::Kind { name } => {
+            let running = kind::find(name).ok_or_else(|| ClusterError::NoKind { name: name.clone() })?;
+            let file = format!("`{}`", running.kubeconfig.display());
+            let kubeconfig = Kubeconfig::read_from(&running.kubeconfig).map_err(|error| failed(&file, &error))?;
+            Ok((kubeconfig, file, kind::context(name)))
+        }
         Selection::Context { kubeconfig: Some(path), context } => {
             let file = format!("`{}`", path.display());
             let kubeconfig = Kubeconfig::read_from(path).map_err(|error| failed(&file, &error))?;
@@ -267,6 +287,7 @@ async fn identity(client: &Client) -> Result<(String, String), String> {
 fn kind_of(selection: &Selection, name: &str, server: IpAddr) -> ClusterKind {
     match selection {
         Selection::Embedded { .. } => ClusterKind::Embedded,
+        Selection::Kind { .. } => ClusterKind::Kind,
         Selection::Context { .. } if name.starts_with("kind-") && server.is_loopback() => ClusterKind::Kind,
         Selection::Context { .. } => ClusterKind::Context,
     }

@@ -31,7 +31,8 @@ pub struct NoLanes {
     reason: &'static str,
 }
 
-/// How many lanes a run has: as many as were asked for, else as fit this machine; never more
+/// How many lanes a run has: as many as were asked for, else as fit this machine on an embedded
+/// cluster and one elsewhere; never more
 /// than there are scenarios, because two of one name cannot run side by side.
 ///
 /// # Errors
@@ -43,13 +44,15 @@ pub(super) fn count(asked: Option<u32>, place: &Place, releases: bool, plans: &[
             let reason = "parallel copies of the system stand only on clusters that this program made";
             Some((format!("on context `{context}`"), reason))
         }
-        Place::Embedded { .. } if !releases => {
+        Place::Embedded { .. } | Place::Kind { .. } if !releases => {
             Some(("without a release".to_owned(), "what is installed stands once, and lanes are copies of a release"))
         }
-        Place::Embedded { .. } => None,
+        Place::Embedded { .. } | Place::Kind { .. } => None,
     };
     let most = match (asked, refused) {
         (None | Some(1), Some(_)) => 1,
+        // What is measured there is to be the system, not how many copies the machine can carry.
+        (None, None) if matches!(place, Place::Kind { .. }) => 1,
         (Some(lanes), Some((place, reason))) => return Err(NoLanes { lanes, place, reason }),
         (Some(lanes), None) => lanes as usize,
         (None, None) => (available_parallelism().map_or(1, std::num::NonZero::get) * A_PROCESSOR).min(DEFAULT_MAX),
@@ -171,6 +174,7 @@ mod tests {
         let namespace = "shop".to_owned();
         let embedded = Place::Embedded { name: "a".to_owned(), images: "images".into(), namespace: namespace.clone() };
         let staging = Place::Context { kubeconfig: None, context: "staging".to_owned(), namespace };
+        let kind = Place::Kind { name: "a".to_owned(), namespace: "shop".to_owned() };
         let plans = |ids: &[&str]| -> Vec<Plan> {
             ids.iter().map(|id| Plan { id: ScenarioId((*id).to_owned()), ..test_plan(0) }).collect()
         };
@@ -185,6 +189,8 @@ mod tests {
         check(Some(2), &embedded, true, &[], Ok(1));
         check(None, &embedded, true, &plans(&["a"]), Ok(1));
         check(None, &embedded, false, &four, Ok(1));
+        check(Some(3), &kind, true, &four, Ok(3));
+        check(None, &kind, true, &four, Ok(1));
         check(Some(1), &staging, true, &four, Ok(1));
         check(None, &staging, true, &four, Ok(1));
         check(

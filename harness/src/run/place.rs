@@ -22,6 +22,13 @@ pub enum Place {
         /// The namespace.
         namespace: String,
     },
+    /// The kind cluster that `cluster up` made or adopted.
+    Kind {
+        /// Its name.
+        name: String,
+        /// The namespace.
+        namespace: String,
+    },
     /// A kubeconfig context.
     Context {
         /// `--kubeconfig`.
@@ -73,7 +80,7 @@ impl Place {
                 let selection = Selection::Embedded { name: own.name.clone() };
                 Standing::connect(selection, namespace, Some(own)).await
             }
-            Self::Context { .. } => Standing::find(self).await,
+            Self::Kind { .. } | Self::Context { .. } => Standing::find(self).await,
         }
     }
 }
@@ -87,6 +94,9 @@ impl Standing {
         match place {
             Place::Embedded { name, namespace, .. } => {
                 Self::connect(Selection::Embedded { name: name.clone() }, namespace, None).await
+            }
+            Place::Kind { name, namespace } => {
+                Self::connect(Selection::Kind { name: name.clone() }, namespace, None).await
             }
             Place::Context { kubeconfig, context, namespace } => {
                 let selection = Selection::Context { kubeconfig: kubeconfig.clone(), context: context.clone() };
