@@ -43,6 +43,13 @@ fn the_gate_is_green_on_the_good_build_and_its_report_renders_again_the_same() {
     assert_eq!(steps.len(), 2, "the hung Redis has two remedy steps");
     assert_eq!(steps[0]["recovered"], false, "a restart by rollout does not replace a pod that is not ready");
     assert_eq!(steps[1]["recovered"], true);
+    let journal = std::fs::read_to_string(place.runs().join("latest/journal.ndjson")).unwrap();
+    let lines = journal.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let of_hung: Vec<Value> = lines.filter(|line| line["scenario"] == "redis-lost/hung").collect();
+    let first = |is_it: &dyn Fn(&Value) -> bool| of_hung.iter().position(|line| is_it(&line["what"])).unwrap();
+    let second_step = first(&|what| what["step-sent"]["step"] == 1);
+    let ends = first(&|what| what["pod-seen"]["name"] == "redis-0" && what["pod-seen"]["terminating"] == true);
+    assert!(second_step < ends, "the pod was ended by step 2, not by the restart before it");
 }
 
 #[test]

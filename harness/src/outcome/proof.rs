@@ -61,6 +61,8 @@ pub(super) struct Evidence {
     restarted: BTreeMap<String, Offset>,
     /// uids of pods that left, and when that was first seen.
     left: BTreeMap<String, Offset>,
+    /// uids of pods that were ready before and were not, and when that was first seen.
+    unready: BTreeMap<String, Offset>,
 }
 
 impl Evidence {
@@ -78,6 +80,7 @@ impl Evidence {
             replaced: Vec::new(),
             restarted: BTreeMap::new(),
             left: BTreeMap::new(),
+            unready: BTreeMap::new(),
         }
     }
 
@@ -152,6 +155,9 @@ impl Evidence {
         if pod.terminating && !before.terminating {
             self.left.entry(pod.uid.clone()).or_insert(at);
         }
+        if before.ready && !pod.ready && !pod.terminating {
+            self.unready.entry(pod.uid.clone()).or_insert(at);
+        }
     }
 
     pub(super) fn pod_gone(&mut self, at: Offset, uid: &str) {
@@ -190,6 +196,9 @@ impl Evidence {
             }
             Proof::PodGone(workload) => {
                 self.left.iter().filter(|(uid, _)| of_before(uid, workload)).map(|(_, at)| *at).min()
+            }
+            Proof::PodNotReady(workload) => {
+                self.unready.iter().filter(|(uid, _)| of_before(uid, workload)).map(|(_, at)| *at).min()
             }
             // A check that was bad before the fault says nothing by staying so.
             Proof::CheckFailed(check) => {
@@ -276,6 +285,7 @@ fn words(rule: &Proof) -> String {
         Proof::PodReplaced(workload) => format!("a pod of {workload} has a new uid"),
         Proof::ContainerReplaced(workload) => format!("a pod of {workload} has a new container"),
         Proof::PodGone(workload) => format!("a pod of {workload} is gone or terminating"),
+        Proof::PodNotReady(workload) => format!("a pod of {workload} is not ready"),
         Proof::CheckFailed(check) => format!("check `{check}` fails"),
         Proof::ValueChanged(check) => format!("check `{check}` reads another value"),
         Proof::SocketsClosed(wanted) => {

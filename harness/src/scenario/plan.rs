@@ -262,6 +262,8 @@ pub enum Proof {
     ContainerReplaced(WorkloadRef),
     /// A pod of the evidence is gone or terminating.
     PodGone(WorkloadRef),
+    /// A pod of the evidence that was ready is not, while it is neither gone nor terminating.
+    PodNotReady(WorkloadRef),
     /// A sample of this check, sent after the fault, is bad.
     CheckFailed(CheckName),
     /// A sample of this check, sent after the fault, read another value than before it.

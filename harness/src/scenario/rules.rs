@@ -105,6 +105,7 @@ pub(super) fn proof_is_wrong<'a>(
         Proof::PodReplaced(_)
         | Proof::ContainerReplaced(_)
         | Proof::PodGone(_)
+        | Proof::PodNotReady(_)
         | Proof::CheckFailed(_)
         | Proof::ValueChanged(_)
         | Proof::ValueChangedEverywhere(_)
@@ -172,7 +173,11 @@ pub(super) fn checks_of(proof: &Proof) -> Vec<&CheckName> {
         | Proof::Grew(name) => vec![name],
         Proof::MetricFell(moved) | Proof::MetricRose(moved) => vec![&moved.check],
         Proof::AnyOf(all) => all.iter().flat_map(checks_of).collect(),
-        Proof::PodReplaced(_) | Proof::ContainerReplaced(_) | Proof::PodGone(_) | Proof::SocketsClosed(_) => Vec::new(),
+        Proof::PodReplaced(_)
+        | Proof::ContainerReplaced(_)
+        | Proof::PodGone(_)
+        | Proof::PodNotReady(_)
+        | Proof::SocketsClosed(_) => Vec::new(),
     }
 }
 
@@ -183,6 +188,7 @@ pub(super) fn has_empty_choice(proof: &Proof) -> bool {
         Proof::PodReplaced(_)
         | Proof::ContainerReplaced(_)
         | Proof::PodGone(_)
+        | Proof::PodNotReady(_)
         | Proof::CheckFailed(_)
         | Proof::ValueChanged(_)
         | Proof::ValueChangedEverywhere(_)

@@ -126,6 +126,19 @@ fn proof_by_pods() {
         seen(run, 990, leaving());
         seen(run, 1_200, leaving());
     });
+
+    let rule = || Proof::PodNotReady(redis());
+    proof("not ready", rule(), Some(1_200), |run| seen(run, 1_200, pod("redis-0", false)));
+    proof("still ready", rule(), None, |run| seen(run, 1_200, pod("redis-0", true)));
+    proof("not ready because it ends", rule(), None, |run| {
+        seen(run, 1_200, PodFacts { terminating: true, ..pod("redis-0", false) });
+    });
+    proof("another pod, which starts", rule(), None, |run| seen(run, 1_200, new()));
+    proof("a backend is not ready", rule(), None, |run| seen(run, 1_200, pod("a", false)));
+    proof("it was not ready before the fault", rule(), None, |run| {
+        seen(run, 990, pod("redis-0", false));
+        seen(run, 1_200, pod("redis-0", false));
+    });
 }
 
 #[test]
