@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::reference::WarnAbove;
+use crate::registry::Address;
 use crate::scenario::plan::LoadPlan;
 use crate::soak::SoakPlan;
 
@@ -154,6 +155,8 @@ pub struct PinnedCluster {
     pub context: String,
     /// uid of the cluster's namespace `kube-system`.
     pub uid: String,
+    /// The registry that it pulls the system's images from.
+    pub registry: Option<Address>,
 }
 
 /// When a rollout is called bad.

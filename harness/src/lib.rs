@@ -26,6 +26,7 @@ pub mod outcome;
 pub mod pipeline;
 pub mod proxy;
 pub mod reference;
+pub mod registry;
 pub mod report;
 pub mod run;
 pub mod runbook;

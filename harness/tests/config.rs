@@ -89,6 +89,14 @@ fn what_is_wrong_is_said_with_its_place() {
             format!("{image}[[traffic]]\nservice = \"s\"\nrequests-per-second = 5\npath = \"/\"\nsockets = 3\n"),
         ),
         ("secret length", format!("{image}[secrets.k]\nkeys = {{ key = {{ generate = 0 }} }}\n")),
+        (
+            "registry with a scheme",
+            format!("{image}[clusters.c]\ncontext = \"c\"\nuid = \"u\"\nregistry = \"https://ghcr.io/team\"\n"),
+        ),
+        (
+            "plain http of no registry",
+            format!("{image}[clusters.c]\ncontext = \"c\"\nuid = \"u\"\nplain-http = true\n"),
+        ),
         ("empty uid", format!("{image}[clusters.staging]\ncontext = \"staging\"\nuid = \"\"\n")),
         ("duration", format!("{image}[rollout]\npull-grace = \"soon\"\n")),
         ("warns of everything", format!("{image}[reference]\nwarn-above = {{ factor = 1.0 }}\n")),

@@ -7,7 +7,7 @@ use std::path::Path;
 use harness::config::Config;
 use harness::event::{StageResult, What};
 use harness::image::layout::Layout;
-use harness::pipeline::{self, BuildError, BuiltRelease, Variant};
+use harness::pipeline::{self, BuildError, BuiltRelease, Destination, Variant};
 use tokio_util::sync::CancellationToken;
 
 const GATE: &str = r#"
@@ -147,7 +147,8 @@ async fn a_push_moves_what_is_missing_and_nothing_else() {
     let project = Project::new();
     let (built, _) = project.build(&[Variant::current(), Variant::previous()]).await;
     let config = project.config();
-    let destination = project.path().join("target/gate/images");
+    let images = project.path().join("target/gate/images");
+    let destination = Destination::Layout(images.clone());
     let cancel = CancellationToken::new();
     let mut facts = Vec::new();
     let mut sink = |what| {
@@ -162,7 +163,7 @@ async fn a_push_moves_what_is_missing_and_nothing_else() {
     let third = pipeline::push(&config, &built, &destination, &cancel, &mut sink).await.unwrap();
     assert_eq!((third.blobs, third.bytes), (0, 0));
     assert!(facts[2].starts_with("3 images: nothing to move, "), "{facts:?}");
-    let layout = Layout::at(&destination);
+    let layout = Layout::at(&images);
     for image in built.iter().flat_map(|release| release.images.values()) {
         assert_eq!(layout.resolve(&image.reference).unwrap().unwrap().digest, image.manifest.digest);
         assert!(layout.has_image(&image.manifest));

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use embedded_cluster::launch::{self, Lifetime, Options};
-use harness::pipeline::{self, Variant};
+use harness::pipeline::{self, Destination, Variant};
 use harness::verdict::Exit;
 
 use crate::fail::Failure;
@@ -76,7 +76,7 @@ fn pushed_image(shared: &Shared) -> anyhow::Result<String> {
     let images = std::path::absolute(IMAGES)?;
     with_stages(shared, async |config, cancel, sink| {
         let built = pipeline::build(config, &[Variant::current()], cancel, sink).await?;
-        pipeline::push(config, &built, &images, cancel, sink).await?;
+        pipeline::push(config, &built, &Destination::Layout(images), cancel, sink).await?;
         let image = built.first().and_then(|release| release.images.get(IMAGE));
         image.map(pipeline::BuiltImage::pinned).ok_or_else(|| {
             Failure::new(Exit::Usage, format!("find image `{IMAGE}`: gate.toml builds none of that name"))

@@ -141,6 +141,14 @@ impl From<PushError> for Failure {
     fn from(error: PushError) -> Self {
         match &error {
             PushError::Cancelled => Self::of(Exit::Interrupted, &error),
+            PushError::Registry(registry) => {
+                let hint = registry.hint();
+                Self::of(Exit::Environment, &error).hint(hint)
+            }
+            PushError::NoRegistry { .. } => Self::of(Exit::Environment, &error)
+                .hint("say where it pulls from: `registry = \"HOST/PATH\"` in its [clusters.NAME] of gate.toml"),
+            PushError::Api(_) => Self::of(Exit::Environment, &error)
+                .hint("say where it pulls from: `registry = \"HOST/PATH\"` in its [clusters.NAME] of gate.toml"),
             PushError::Image(_) | PushError::Worker(_) => {
                 Self::of(Exit::Environment, &error).hint("check space and permissions under target/gate")
             }

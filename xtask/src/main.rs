@@ -74,7 +74,7 @@ enum Command {
     /// Build the images of the system.
     Build(release::Build),
     /// Push the built images to where the cluster pulls from.
-    Push(release::Build),
+    Push(release::Push),
     /// Roll the built release out, and back if it is bad.
     Deploy(release::Deploy),
     /// Go back to an earlier revision.

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use harness::config::{self, Config};
 use harness::event::{Event, What};
-use harness::pipeline::{self, BuiltImage, BuiltRelease, SmokeResult, Variant, manifests};
+use harness::pipeline::{self, BuiltRelease, Destination, SmokeResult, Variant, manifests};
+use harness::registry::Address;
 use harness::run::evidence;
-use harness::run::place::Standing;
+use harness::run::place::{Place, Standing};
 use harness::run::release::{Goal, Release};
 use harness::verdict::Exit;
 use serde_json::json;
@@ -31,6 +32,22 @@ pub(crate) struct Build {
     /// The previous release instead.
     #[arg(long, conflicts_with = "flaw")]
     previous: bool,
+}
+
+/// Push the built images to where the cluster pulls from.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Push {
+    #[command(flatten)]
+    build: Build,
+    #[command(flatten)]
+    place: Where,
+    /// A registry, and the path in it under which images are put, whatever cluster pulls from it.
+    /// Credentials are those of `docker login`.
+    #[arg(long, value_name = "HOST/PATH", conflicts_with_all = ["cluster", "context"])]
+    registry: Option<String>,
+    /// That registry has no TLS. One on this machine is always asked without.
+    #[arg(long, requires = "registry")]
+    plain_http: bool,
 }
 
 /// Roll the built release out, and back if it is bad.
@@ -78,7 +95,7 @@ pub(crate) fn build(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode
     images(&release, shared)
 }
 
-pub(crate) fn push(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode> {
+pub(crate) fn push(command: &Push, shared: &Shared) -> anyhow::Result<ExitCode> {
     let release = with_stages(shared, async |config, cancel, sink| pushed(command, config, cancel, sink).await)?;
     images(&release, shared)
 }
@@ -142,7 +159,7 @@ pub(crate) fn smoke(command: &Smoke, shared: &Shared) -> anyhow::Result<ExitCode
 
 /// The images of a release, as manifests of a cluster name them.
 fn images(release: &BuiltRelease, shared: &Shared) -> anyhow::Result<ExitCode> {
-    let pinned: Vec<String> = release.images.values().map(BuiltImage::pinned).collect();
+    let pinned: Vec<String> = release.pinned().into_values().collect();
     match shared.output {
         Output::Json => say::result(json!({ "version": release.version, "images": pinned }))?,
         Output::Human => pinned.iter().try_for_each(say::result)?,
@@ -166,16 +183,31 @@ async fn built(
 }
 
 async fn pushed(
-    command: &Build,
+    command: &Push,
     config: &Config,
     cancel: &CancellationToken,
     sink: pipeline::Sink<'_>,
 ) -> Result<BuiltRelease, Failure> {
-    let release = built(command, config, cancel, sink).await?;
-    let images = std::path::absolute(IMAGES).map_err(|error| Failure::new(Exit::Environment, error))?;
-    let pushed = pipeline::push(config, std::slice::from_ref(&release), &images, cancel, sink).await;
-    pushed?;
-    Ok(release)
+    let destination = destination(command, config, sink).await?;
+    let release = built(&command.build, config, cancel, sink).await?;
+    pipeline::push(config, std::slice::from_ref(&release), &destination, cancel, sink).await?;
+    Ok(release.pulled_from(&destination))
+}
+
+/// The embedded cluster reads a directory, so it need not run; others are asked where they pull from.
+async fn destination(command: &Push, config: &Config, sink: pipeline::Sink<'_>) -> Result<Destination, Failure> {
+    let unusable = |error: anyhow::Error| Failure::new(Exit::Environment, error);
+    if let Some(registry) = &command.registry {
+        let address = Address::parse(registry, command.plain_http);
+        return address.map(Destination::Registry).map_err(|message| Failure::new(Exit::Usage, message));
+    }
+    match command.place.place(config).map_err(unusable)? {
+        Place::Embedded { images, .. } => Ok(Destination::Layout(images)),
+        Place::Context { .. } => {
+            let standing = standing(&command.place, config, sink).await?;
+            Ok(Destination::of(config, standing.cluster(), &PathBuf::from(IMAGES)).await?)
+        }
+    }
 }
 
 /// A cluster that stands already: a release on a cluster that ends with the command is of no

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn other_peoples_clusters_need_context_uid_and_label() {
-        let pinned = [PinnedCluster { context: "staging".to_owned(), uid: "u1".to_owned() }];
+        let pinned = [PinnedCluster { context: "staging".to_owned(), uid: "u1".to_owned(), registry: None }];
         for (kind, name, uid, label, allowed) in [
             (ClusterKind::Embedded, "gameday", "any", None, true),
             (ClusterKind::Kind, "kind-gate", "any", None, true),

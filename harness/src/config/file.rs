@@ -15,6 +15,7 @@ use super::{
 };
 use crate::duration;
 use crate::reference::WarnAbove;
+use crate::registry::Address;
 use crate::soak::SoakPlan;
 
 mod traffic;
@@ -115,6 +116,8 @@ struct ProfileForm {
 struct PinForm {
     context: String,
     uid: Spanned<String>,
+    registry: Option<Spanned<String>>,
+    plain_http: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -335,7 +338,17 @@ fn pinned(form: PinForm, place: &Place<'_>) -> Result<PinnedCluster, ConfigError
         let message = "`uid` is empty: write what `kubectl get namespace kube-system -o jsonpath={.metadata.uid}` says";
         return Err(place.invalid(Some(form.uid.span()), message));
     }
-    Ok(PinnedCluster { context: form.context, uid: form.uid.into_inner() })
+    let registry = match (form.registry, form.plain_http) {
+        (None, Some(plain_http)) => {
+            return Err(place.invalid(Some(plain_http.span()), "`plain-http` is about a `registry`, and there is none"));
+        }
+        (None, None) => None,
+        (Some(text), plain_http) => {
+            let address = Address::parse(text.get_ref(), plain_http.is_some_and(Spanned::into_inner));
+            Some(address.map_err(|message| place.invalid(Some(text.span()), &message))?)
+        }
+    };
+    Ok(PinnedCluster { context: form.context, uid: form.uid.into_inner(), registry })
 }
 
 fn rollout(form: RolloutForm, place: &Place<'_>) -> Result<RolloutConfig, ConfigError> {

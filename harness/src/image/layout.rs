@@ -58,6 +58,18 @@ pub struct Moved {
     pub bytes_present: u64,
 }
 
+impl Moved {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            blobs: self.blobs + other.blobs,
+            bytes: self.bytes + other.bytes,
+            bytes_present: self.bytes_present + other.bytes_present,
+        }
+    }
+}
+
 impl Layout {
     /// The layout at this directory; nothing is read or made yet.
     #[must_use]

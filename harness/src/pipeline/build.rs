@@ -15,6 +15,7 @@ use crate::image::document::{CONFIG, Descriptor, ImageDocument, MANIFEST, Manife
 use crate::image::layer::Layer;
 use crate::image::layout::{KEPT_PER_REPOSITORY, Layout, Writer};
 use crate::image::{Digest, ImageError};
+use crate::registry::Address;
 
 mod cache;
 mod cargo;
@@ -61,6 +62,20 @@ pub struct BuiltRelease {
     pub version: String,
     /// Its images, by repository.
     pub images: BTreeMap<String, BuiltImage>,
+    /// The registry that the cluster pulls it from; none where it reads an OCI layout.
+    pub registry: Option<Address>,
+}
+
+impl BuiltRelease {
+    /// Its images as manifests of the cluster name them, by repository.
+    #[must_use]
+    pub fn pinned(&self) -> BTreeMap<&str, String> {
+        let named = |image: &BuiltImage| match &self.registry {
+            None => image.pinned(),
+            Some(registry) => registry.name(&image.pinned()),
+        };
+        self.images.iter().map(|(repository, image)| (repository.as_str(), named(image))).collect()
+    }
 }
 
 /// One built image.
@@ -75,7 +90,7 @@ pub struct BuiltImage {
 }
 
 impl BuiltImage {
-    /// `repository:tag@sha256:…`, as manifests of a cluster name it.
+    /// `repository:tag@sha256:…`, as manifests of a cluster name it that pulls from no registry.
     #[must_use]
     pub fn pinned(&self) -> String {
         format!("{}@{}", self.reference, self.manifest.digest)
@@ -352,6 +367,7 @@ fn summary(config: &Config, variants: &[Variant], made: Vec<Made>) -> (Vec<Built
         variant: variant.clone(),
         version: config.release_version(variant.release).to_owned(),
         images: releases.get(variant).cloned().unwrap_or_default(),
+        registry: None,
     });
     (releases.collect(), facts)
 }

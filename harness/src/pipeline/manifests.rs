@@ -158,8 +158,7 @@ impl Manifests {
     /// # Errors
     /// [`ManifestError::Invalid`] where `gate.toml` has no such image.
     pub fn with_images(mut self, release: &BuiltRelease) -> Result<Self, ManifestError> {
-        let images: BTreeMap<&str, String> =
-            release.images.iter().map(|(repository, image)| (repository.as_str(), image.pinned())).collect();
+        let images = release.pinned();
         for object in &mut self.objects {
             let mut unknown = None;
             replace_images(&mut object.value, &images, &mut unknown);

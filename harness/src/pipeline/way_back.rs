@@ -10,6 +10,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, Release};
 use crate::event::ClusterKind;
 use crate::image::layout::Layout;
+use crate::registry::{Address, Named, Presence, Registry, RegistryError};
 
 /// What a roll-back of every workload of the release would return to, in words. Before the
 /// release is deployed that is what runs now; after that, the revision before it.
@@ -28,7 +29,8 @@ pub async fn way_back(config: &Config, cluster: &Cluster, images: &Path) -> Resu
         let target = target(&history, config.release_version(Release::Current));
         let target = target.map_err(|reason| format!("{workload}: {reason}"))?;
         for image in images_of(&target.template) {
-            can_be_pulled(cluster.facts.kind, images, image).map_err(|reason| format!("{workload}: {reason}"))?;
+            let pulled = can_be_pulled(config, cluster.facts.kind, images, image).await;
+            pulled.map_err(|reason| format!("{workload}: {reason}"))?;
         }
         returns.push(format!("{workload} to revision {}", target.number));
     }
@@ -56,13 +58,31 @@ fn images_of(template: &Value) -> Vec<&str> {
     lists.filter_map(Value::as_array).flatten().filter_map(|container| container["image"].as_str()).collect()
 }
 
-fn can_be_pulled(cluster: ClusterKind, images: &Path, image: &str) -> Result<(), String> {
+async fn can_be_pulled(config: &Config, cluster: ClusterKind, images: &Path, image: &str) -> Result<(), String> {
     match cluster {
-        ClusterKind::Embedded => {}
-        ClusterKind::Kind | ClusterKind::Context => {
-            return Err(format!("whether `{image}` can be pulled cannot be asked on this sort of cluster"));
-        }
+        ClusterKind::Embedded => is_in_layout(images, image),
+        ClusterKind::Kind | ClusterKind::Context => is_in_registry(config, image).await,
     }
+}
+
+/// Asks the registry that the image itself names.
+async fn is_in_registry(config: &Config, image: &str) -> Result<(), String> {
+    let named = Named::parse(image).ok_or_else(|| {
+        format!("whether `{image}` can be pulled cannot be asked: it names no registry, or no digest")
+    })?;
+    let registries = config.clusters.values().filter_map(|cluster| cluster.registry.as_ref());
+    let plain_http = registries.into_iter().any(|known| known.host() == named.host && known.plain_http());
+    let address = Address::parse(named.host, plain_http)?;
+    let unknown = |error: RegistryError| format!("whether `{image}` can be pulled is not known: failed to {error}");
+    let registry = Registry::connect(&address).await.map_err(unknown)?;
+    match registry.presence(named.repository, named.digest).await.map_err(unknown)? {
+        Presence::Whole => Ok(()),
+        Presence::Parts => Err(format!("`{image}` lacks some of its blobs")),
+        Presence::Absent => Err(format!("`{image}` is not where the cluster pulls from")),
+    }
+}
+
+fn is_in_layout(images: &Path, image: &str) -> Result<(), String> {
     let (reference, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
     let layout = Layout::at(images);
     let found = layout.resolve(reference).map_err(|error| format!("`{image}`: {error}"))?;
@@ -118,11 +138,7 @@ mod tests {
     #[test]
     fn an_image_that_is_not_there_cannot_be_pulled() {
         let images = tempfile::tempdir().unwrap();
-        let check = |kind, expect: &str| {
-            let error = can_be_pulled(kind, images.path(), "backend:v1@sha256:00").unwrap_err();
-            assert!(error.contains(expect), "{error}");
-        };
-        check(ClusterKind::Embedded, "is not where the cluster pulls from");
-        check(ClusterKind::Context, "cannot be asked on this sort of cluster");
+        let error = is_in_layout(images.path(), "backend:v1@sha256:00").unwrap_err();
+        assert!(error.contains("is not where the cluster pulls from"), "{error}");
     }
 }

@@ -15,7 +15,8 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::event::What;
 use crate::pipeline::{
-    self, BuildError, BuiltRelease, DeployError, DeployOptions, PushError, RollbackError, SmokeError, Variant,
+    self, BuildError, BuiltRelease, DeployError, DeployOptions, Destination, PushError, RollbackError, SmokeError,
+    Variant,
 };
 
 /// What is released.
@@ -27,7 +28,7 @@ pub struct Release {
     pub profile: String,
     /// A deliberately bad build of `gate.toml`, if any.
     pub flaw: Option<String>,
-    /// The OCI layout that is pushed to.
+    /// The OCI layout that is pushed to for an embedded cluster.
     pub images: PathBuf,
     /// Whether the checklist is gone through before the release is rolled out, and what a person
     /// says about it.
@@ -171,9 +172,12 @@ impl Stages<'_> {
 
     /// Builds and pushes these releases.
     async fn built<const N: usize>(&mut self, variants: [Variant; N]) -> Result<[BuiltRelease; N], StageFailed> {
+        // That nobody knows where to push to is told before minutes of building.
+        let destination = Destination::of(self.config, self.cluster, &self.release.images).await?;
         let built = pipeline::build(self.config, &variants, self.cancel, self.sink).await?;
-        pipeline::push(self.config, &built, &self.release.images, self.cancel, self.sink).await?;
-        Ok(built.try_into().expect("each variant was built"))
+        pipeline::push(self.config, &built, &destination, self.cancel, self.sink).await?;
+        let pushed: Vec<BuiltRelease> = built.into_iter().map(|release| release.pulled_from(&destination)).collect();
+        Ok(pushed.try_into().expect("each variant was built"))
     }
 
     async fn roll_out(&mut self, stage: &str, release: &BuiltRelease) -> Result<(), StageFailed> {

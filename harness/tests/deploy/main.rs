@@ -117,6 +117,7 @@ fn release(web: &str, db: &str) -> BuiltRelease {
         variant: Variant { release: Release::Current, flaw: None },
         version: "v2".to_owned(),
         images: [image("web", web), image("db", db)].into(),
+        registry: None,
     }
 }
 
