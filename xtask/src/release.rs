@@ -203,7 +203,7 @@ async fn destination(command: &Push, config: &Config, sink: pipeline::Sink<'_>) 
     }
     match command.place.place(config).map_err(unusable)? {
         Place::Embedded { images, .. } => Ok(Destination::Layout(images)),
-        Place::Context { .. } => {
+        Place::Kind { .. } | Place::Context { .. } => {
             let standing = standing(&command.place, config, sink).await?;
             Ok(Destination::of(config, standing.cluster(), &PathBuf::from(IMAGES)).await?)
         }
