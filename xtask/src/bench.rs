@@ -27,7 +27,7 @@ pub(crate) struct Bench {
 /// What can be measured by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Figures {
-    /// What a person waits for: help, a cluster, the whole stack, a deploy that changes nothing.
+    /// What a person waits for: help, a lint, a cluster, the whole stack, a deploy that changes nothing.
     Commands,
     /// Whether the truth lies inside the measured interval.
     Truth,
@@ -98,16 +98,23 @@ impl Figure {
     }
 }
 
+/// How many scenario files are linted at once.
+const LINTED: usize = 100;
+
 /// Measures commands as a user runs them, in a state directory of their own.
 fn commands(rounds: u32) -> anyhow::Result<()> {
     let state = State::new()?;
+    let scenarios = state.scenarios(Path::new("scenarios"))?;
+    let lint: Vec<&str> = ["lint"].into_iter().chain(scenarios.iter().map(String::as_str)).collect();
     let mut help = Figure::new("xtask --help", 20);
+    let mut linted = Figure::new("100 scenario files linted", 100);
     let mut up = Figure::new("embedded API ready (cluster up)", 300);
     let mut stack = Figure::new("whole stack ready (cluster up, first deploy)", 8_000);
     let mut again = Figure::new("nothing changed: build, push, deploy", 2_000);
     state.run(&["push"])?;
     for _ in 0..rounds {
         help.took.push(state.run(&["--help"])?);
+        linted.took.push(state.run(&lint)?);
         let started = state.run(&["cluster", "up"])?;
         let deployed = state.run(&["deploy"])?;
         again.took.push(state.run(&["deploy"])?);
@@ -115,7 +122,7 @@ fn commands(rounds: u32) -> anyhow::Result<()> {
         up.took.push(started);
         stack.took.push(started + deployed);
     }
-    [help, up, stack, again].iter().try_for_each(|figure| say::result(figure.line()))?;
+    [help, linted, up, stack, again].iter().try_for_each(|figure| say::result(figure.line()))?;
     Ok(())
 }
 
@@ -139,6 +146,28 @@ impl State {
 
     fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Copies of the project's scenario files, each under a name of its own.
+    fn scenarios(&self, directory: &Path) -> anyhow::Result<Vec<String>> {
+        let entries =
+            std::fs::read_dir(directory).with_context(|| format!("failed to list `{}`", directory.display()))?;
+        let mut originals = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                originals.push(
+                    std::fs::read_to_string(&path).with_context(|| format!("failed to read `{}`", path.display()))?,
+                );
+            }
+        }
+        anyhow::ensure!(!originals.is_empty(), "`{}` has no scenario file", directory.display());
+        let copy = |(number, original): (usize, &String)| {
+            let path = self.path().join(format!("{number}.yaml"));
+            std::fs::write(&path, original.replacen("\nname: ", &format!("\nname: copy-{number}-of-"), 1))?;
+            Ok(path.display().to_string())
+        };
+        originals.iter().cycle().take(LINTED).enumerate().map(copy).collect()
     }
 
     /// Runs this program; how long that took.

@@ -168,7 +168,12 @@ async fn put(shared: &Shared, body: Incoming) -> Answer {
         return says(StatusCode::BAD_REQUEST, &wrong);
     }
     let now = shared.options.clock.now();
-    shared.orders.send_modify(|orders| orders.set(wanted.tricks, shared.next_number(), now));
+    let mut reset_below = 0;
+    shared.orders.send_modify(|orders| {
+        orders.set(wanted.tricks, shared.next_number(), now);
+        reset_below = orders.effect().reset_below;
+    });
+    shared.clients.reset_below(reset_below);
     shared.settled().await;
     json(StatusCode::OK, &state(shared))
 }

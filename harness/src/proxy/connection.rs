@@ -36,6 +36,8 @@ enum End {
 /// Carries bytes until the connection ends.
 pub(super) async fn carry(shared: Arc<Shared>, number: u64, client: TcpStream) {
     shared.counts.open.fetch_add(1, Ordering::Relaxed);
+    let client = Arc::new(client);
+    let listed = shared.clients.list(number, Arc::clone(&client));
     let mut connection =
         Connection { number, orders: shared.orders.subscribe(), chance: chance(&shared, number), shared: &shared };
     let mut up = Direction::default();
@@ -46,6 +48,7 @@ pub(super) async fn carry(shared: Arc<Shared>, number: u64, client: TcpStream) {
         }
         Err(end) => (None, end),
     };
+    drop(listed);
     let counts = &shared.counts;
     counts.open.fetch_sub(1, Ordering::Relaxed);
     let ended = match end {
@@ -55,9 +58,9 @@ pub(super) async fn carry(shared: Arc<Shared>, number: u64, client: TcpStream) {
         End::Idle => &counts.idle,
     };
     ended.fetch_add(1, Ordering::Relaxed);
-    let sockets = [Some(client), server].into_iter().flatten();
+    let sockets = [Some(&*client), server.as_ref()].into_iter().flatten();
     if end == End::Reset {
-        sockets.for_each(reset);
+        sockets.for_each(reset_when_dropped);
     } else {
         close(sockets).await;
     }
@@ -208,23 +211,23 @@ async fn ready(socket: &TcpStream, read: bool, write: bool) {
     let _ = socket.ready(interest).await;
 }
 
-/// Drops a socket so that its other end is told of a reset.
-fn reset(socket: TcpStream) {
+/// When it is dropped, the socket's other end is told of a reset.
+fn reset_when_dropped(socket: &TcpStream) {
     // A socket that cannot be set so is closed all the same.
     let _ = socket.set_zero_linger();
 }
 
 /// Says FIN to both ends and waits for theirs, since closing a socket with unread bytes in it
 /// would be a reset.
-async fn close(sockets: impl Iterator<Item = TcpStream>) {
+async fn close<'a>(sockets: impl Iterator<Item = &'a TcpStream>) {
     let closing = sockets.map(|socket| async move {
         // One that is closed already needs no goodbye.
-        let _ = rustix::net::shutdown(&socket, Shutdown::Write);
+        let _ = rustix::net::shutdown(socket, Shutdown::Write);
         let mut unread = [0; 1_024];
         loop {
             match socket.try_read(&mut unread) {
                 Ok(0) => break,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => ready(&socket, true, false).await,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => ready(socket, true, false).await,
                 Err(_) => break,
                 Ok(_) => {}
             }

@@ -27,6 +27,7 @@ use crate::system::SystemError;
 mod acceptor;
 pub mod api;
 pub mod balancer;
+mod clients;
 mod connection;
 mod direction;
 mod orders;
@@ -34,6 +35,7 @@ mod port;
 pub mod remote;
 pub mod trick;
 
+use clients::Clients;
 use orders::Orders;
 use port::Port;
 pub use remote::Remote;
@@ -76,6 +78,7 @@ struct Shared {
     /// Whether new connections are refused by now.
     refusing: watch::Sender<bool>,
     counts: Counts,
+    clients: Clients,
 }
 
 /// Connections, by what became of them.
@@ -107,7 +110,15 @@ impl Proxy {
         let remote = Remote::new(api, id.clone(), token.clone());
         let orders = watch::Sender::new(Orders::new(options.idle_timeout));
         let refusing = watch::Sender::new(false);
-        let shared = Arc::new(Shared { options, id, token, orders, refusing, counts: Counts::default() });
+        let shared = Arc::new(Shared {
+            options,
+            id,
+            token,
+            orders,
+            refusing,
+            counts: Counts::default(),
+            clients: Clients::default(),
+        });
         let cancel = CancellationToken::new();
         let thread = Thread::start("fault proxy", run(Arc::clone(&shared), clients, setters, cancel.clone()))?;
         Ok(Self { address, remote, shared, thread, ends: cancel.drop_guard() })

@@ -1,6 +1,7 @@
 //! Which scenarios: read from their directory, chosen by suite, name and filter.
 
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use crate::scenario::file::{self, Diagnostic};
@@ -72,10 +73,8 @@ pub fn load(directory: &Path, root: &Path) -> Result<Vec<Plan>, SelectError> {
 /// As [`load`].
 pub fn load_files(files: &[PathBuf], root: &Path) -> Result<Vec<Plan>, SelectError> {
     let (mut plans, mut wrong) = (Vec::<Plan>::new(), Vec::new());
-    for path in files {
-        let text = std::fs::read_to_string(path).map_err(|source| SelectError::Io { path: path.clone(), source })?;
-        let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
-        match file::plans(&name, &text) {
+    for read in read_all(files, root) {
+        match read? {
             Ok(found) => plans.extend(found),
             Err(diagnostics) => wrong.extend(diagnostics),
         }
@@ -90,6 +89,27 @@ pub fn load_files(files: &[PathBuf], root: &Path) -> Result<Vec<Plan>, SelectErr
         }
     }
     Ok(plans)
+}
+
+/// The plans of one file, or all that is wrong in it.
+type Read = Result<Result<Vec<Plan>, Vec<Diagnostic>>, SelectError>;
+
+/// Reads the files, in this order, on as many threads as there are processors.
+fn read_all(files: &[PathBuf], root: &Path) -> Vec<Read> {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).map_err(|source| SelectError::Io { path: path.clone(), source })?;
+        let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
+        Ok(file::plans(&name, &text))
+    };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        let part = |files: &'_ [PathBuf]| files.iter().map(read).collect::<Vec<Read>>();
+        let parts = files.chunks(files.len().div_ceil(threads).max(1));
+        let parts: Vec<_> = parts.map(|files| scope.spawn(move || part(files))).collect();
+        // A panic of a thread is a bug, and goes on here.
+        let joined = parts.into_iter().map(|part| part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.flatten().collect()
+    })
 }
 
 /// The plans that the choice means, in their order.
