@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::reference::WarnAbove;
-use crate::registry::Address;
+use crate::registry::{Address, Source};
 use crate::scenario::plan::LoadPlan;
 use crate::soak::SoakPlan;
 
@@ -85,7 +85,7 @@ pub struct ImageConfig {
     pub program: Program,
     /// Whether a busybox layer lies below, so that `kubectl exec … -- sh` works.
     pub busybox: bool,
-    /// The entrypoint, in exec form.
+    /// The entrypoint, in exec form; empty where the image has its own.
     pub entrypoint: Vec<String>,
     /// Environment baked into the image.
     pub env: BTreeMap<String, String>,
@@ -102,6 +102,29 @@ pub enum Program {
     Cargo(CargoBinary),
     /// Installed programs with their libraries; they stand where they are installed.
     Host(Vec<String>),
+    /// What others made.
+    Pull(Pull),
+}
+
+/// An image of others, which is not changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// Where it comes from.
+    pub source: Source,
+    /// Installed programs that stand in for it where it cannot be pulled; perhaps none.
+    pub otherwise: Vec<String>,
+}
+
+impl Program {
+    /// Installed programs that the image is made of, or may have to be.
+    #[must_use]
+    pub fn installed(&self) -> &[String] {
+        match self {
+            Self::Cargo(_) => &[],
+            Self::Host(programs) => programs,
+            Self::Pull(pull) => &pull.otherwise,
+        }
+    }
 }
 
 /// A binary of the workspace.

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use embedded_cluster::launch::preflight;
 
-use crate::config::{Config, ConfigError, Program};
+use crate::config::{Config, ConfigError};
 use crate::image::{ImageError, host};
-use crate::pipeline::manifests;
+use crate::pipeline::{self, manifests};
 
 pub use embedded_cluster::launch::Finding;
 
@@ -24,6 +24,8 @@ pub fn examine(gate_file: &Path) -> Vec<Finding> {
             findings.push(good("gate.toml", gate_file.display().to_string()));
             findings.extend(manifests_of(&config));
             findings.extend(programs(&config));
+            let supplies = pipeline::supplies(&config).into_iter();
+            findings.extend(supplies.map(|(image, way)| good(&format!("image `{image}`"), way)));
             findings.push(disk(&config.root));
         }
         Err(error @ ConfigError::Unreadable { .. }) => {
@@ -72,9 +74,7 @@ fn programs(config: &Config) -> Vec<Finding> {
         if image.busybox {
             wanted.push("busybox");
         }
-        if let Program::Host(programs) = &image.program {
-            wanted.extend(programs.iter().map(String::as_str));
-        }
+        wanted.extend(image.program.installed().iter().map(String::as_str));
     }
     wanted.sort_unstable();
     wanted.dedup();

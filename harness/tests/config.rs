@@ -73,6 +73,18 @@ fn what_is_wrong_is_said_with_its_place() {
         ("unknown table", format!("{image}[colours]\nred = 1\n")),
         ("wrong type", "[images.a]\nentrypoint = \"x\"\n".to_owned()),
         ("nothing runs in it", "[images.a]\nentrypoint = [\"x\"]\n".to_owned()),
+        (
+            "pulled and built",
+            "[images.a]\ncargo = { package = \"p\", bin = \"b\" }\npull = \"redis:7\"\nentrypoint = [\"x\"]\n"
+                .to_owned(),
+        ),
+        ("pulled from nowhere", "[images.a]\npull = \"Redis\"\n".to_owned()),
+        ("pulled without a tag", format!("[images.a]\npull = \"redis@sha256:{}\"\n", "0".repeat(64))),
+        ("pulled and changed", "[images.a]\npull = \"redis:7\"\nenv = { A = \"b\" }\n".to_owned()),
+        (
+            "pulled and spoiled",
+            "[images.a]\npull = \"redis:7\"\n[builds.b]\nimages = [\"a\"]\nenv = { A = \"b\" }\n".to_owned(),
+        ),
         ("no programs", "[images.a]\nhost-binaries = []\nentrypoint = [\"x\"]\n".to_owned()),
         ("no entrypoint", "[images.a]\nhost-binaries = [\"x\"]\nentrypoint = []\n".to_owned()),
         ("relative target", format!("{image}files = [{{ from = \"f\", to = \"f\" }}]\n")),

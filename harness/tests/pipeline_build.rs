@@ -7,7 +7,7 @@ use std::path::Path;
 use harness::config::Config;
 use harness::event::{StageResult, What};
 use harness::image::layout::Layout;
-use harness::pipeline::{self, BuildError, BuiltRelease, Destination, Variant};
+use harness::pipeline::{self, BuildError, BuiltRelease, Destination, Supply, Variant};
 use tokio_util::sync::CancellationToken;
 
 const GATE: &str = r#"
@@ -65,7 +65,7 @@ impl Project {
         let mut events = Vec::new();
         let mut sink = |what| events.push(what);
         let cancel = CancellationToken::new();
-        let built = pipeline::build(&self.config(), variants, &cancel, &mut sink).await.unwrap();
+        let built = pipeline::build(&self.config(), variants, Supply::Installed, &cancel, &mut sink).await.unwrap();
         (built, events)
     }
 
@@ -176,7 +176,8 @@ async fn an_unknown_bad_build_is_refused_with_those_that_are_known() {
     let mut events = Vec::new();
     let mut sink = |what| events.push(what);
     let cancel = CancellationToken::new();
-    let failed = pipeline::build(&project.config(), &[Variant::flawed("kind")], &cancel, &mut sink).await;
+    let failed =
+        pipeline::build(&project.config(), &[Variant::flawed("kind")], Supply::Installed, &cancel, &mut sink).await;
     let error = failed.unwrap_err().to_string();
     assert_eq!(error, "build `kind`: no such build in gate.toml; there are: rude");
     let failed = What::StageFinished { stage: "build".into(), result: StageResult::Failed { error }, facts: vec![] };
@@ -189,7 +190,7 @@ async fn what_cargo_says_of_broken_source_reaches_the_user() {
     project.write("src/main.rs", "fn main() { nonsense }");
     let cancel = CancellationToken::new();
     let mut sink = |_| {};
-    let failed = pipeline::build(&project.config(), &[Variant::current()], &cancel, &mut sink).await;
+    let failed = pipeline::build(&project.config(), &[Variant::current()], Supply::Installed, &cancel, &mut sink).await;
     let error = failed.unwrap_err();
     assert_eq!(error.to_string(), "build packages hello: cargo exit status: 101");
     let BuildError::Cargo { output, .. } = error else { panic!("{error}") };
@@ -207,7 +208,7 @@ async fn a_cancelled_build_says_so() {
             results.push(result);
         }
     };
-    let failed = pipeline::build(&project.config(), &[Variant::current()], &cancel, &mut sink).await;
+    let failed = pipeline::build(&project.config(), &[Variant::current()], Supply::Installed, &cancel, &mut sink).await;
     assert!(matches!(failed, Err(BuildError::Cancelled)));
     assert_eq!(results, [StageResult::Cancelled]);
 }

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
 use embedded_cluster::launch::{self, Lifetime, Options};
-use harness::pipeline::{self, Destination, Variant};
+use harness::pipeline::{self, Destination, Supply, Variant};
 use harness::verdict::Exit;
 
 use crate::fail::Failure;
@@ -75,7 +75,7 @@ fn hold(command: &Contract, kubeconfig: Option<&PathBuf>, image: &str) -> anyhow
 fn pushed_image(shared: &Shared) -> anyhow::Result<String> {
     let images = std::path::absolute(IMAGES)?;
     with_stages(shared, async |config, cancel, sink| {
-        let built = pipeline::build(config, &[Variant::current()], cancel, sink).await?;
+        let built = pipeline::build(config, &[Variant::current()], Supply::Installed, cancel, sink).await?;
         pipeline::push(config, &built, &Destination::Layout(images), cancel, sink).await?;
         let image = built.first().and_then(|release| release.images.get(IMAGE));
         image.map(pipeline::BuiltImage::pinned).ok_or_else(|| {

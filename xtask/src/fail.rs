@@ -130,6 +130,11 @@ impl From<BuildError> for Failure {
                 let missing = Self::new(Exit::Environment, format!("find `{program}`: not installed"));
                 missing.hint(package.map_or_else(|| DOCTOR.to_owned(), |package| format!("apt-get install {package}")))
             }
+            BuildError::Registry(registry) => {
+                let hint = registry.hint();
+                Self::of(Exit::Environment, &error)
+                    .hint(format!("{hint}; or name `host-binaries` that stand in for it in gate.toml"))
+            }
             BuildError::CargoUnusable { .. } | BuildError::Image(_) | BuildError::Worker(_) => {
                 Self::of(Exit::Environment, &error).hint(DOCTOR)
             }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use harness::config::{self, Config};
 use harness::event::{Event, What};
-use harness::pipeline::{self, BuiltRelease, Destination, SmokeResult, Variant, manifests};
+use harness::pipeline::{self, BuiltRelease, Destination, SmokeResult, Supply, Variant, manifests};
 use harness::registry::Address;
 use harness::run::evidence;
 use harness::run::place::{Place, Standing};
@@ -91,7 +91,9 @@ pub(crate) struct Smoke {
 }
 
 pub(crate) fn build(command: &Build, shared: &Shared) -> anyhow::Result<ExitCode> {
-    let release = with_stages(shared, async |config, cancel, sink| built(command, config, cancel, sink).await)?;
+    let release = with_stages(shared, async |config, cancel, sink| {
+        built(command, config, Supply::Installed, cancel, sink).await
+    })?;
     images(&release, shared)
 }
 
@@ -170,6 +172,7 @@ fn images(release: &BuiltRelease, shared: &Shared) -> anyhow::Result<ExitCode> {
 async fn built(
     command: &Build,
     config: &Config,
+    supply: Supply,
     cancel: &CancellationToken,
     sink: pipeline::Sink<'_>,
 ) -> Result<BuiltRelease, Failure> {
@@ -178,7 +181,7 @@ async fn built(
         (None, true) => Variant::previous(),
         (None, false) => Variant::current(),
     };
-    let built = pipeline::build(config, &[variant], cancel, sink).await;
+    let built = pipeline::build(config, &[variant], supply, cancel, sink).await;
     built?.into_iter().next().ok_or_else(|| Failure::new(Exit::Bug, "nothing was built"))
 }
 
@@ -189,7 +192,7 @@ async fn pushed(
     sink: pipeline::Sink<'_>,
 ) -> Result<BuiltRelease, Failure> {
     let destination = destination(command, config, sink).await?;
-    let release = built(&command.build, config, cancel, sink).await?;
+    let release = built(&command.build, config, Supply::of(&destination), cancel, sink).await?;
     pipeline::push(config, std::slice::from_ref(&release), &destination, cancel, sink).await?;
     Ok(release.pulled_from(&destination))
 }

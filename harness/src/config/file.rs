@@ -9,17 +9,18 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Ask, BadBuild, CargoBinary, ChecklistConfig, Config, ConfigError, CopiedFile, HttpExpectation, ImageConfig,
-    PinnedCluster, Profile, Program, ReferenceConfig, RolloutConfig, SecretConfig, SmokeCheck, SuiteConfig,
-    SystemConfig, WebsocketExpectation,
+    Ask, BadBuild, ChecklistConfig, Config, ConfigError, HttpExpectation, PinnedCluster, Profile, ReferenceConfig,
+    RolloutConfig, SecretConfig, SmokeCheck, SuiteConfig, SystemConfig, WebsocketExpectation,
 };
 use crate::duration;
 use crate::reference::WarnAbove;
 use crate::registry::Address;
 use crate::soak::SoakPlan;
 
+mod image;
 mod traffic;
 
+use image::{ImageForm, images};
 use traffic::TrafficForm;
 
 #[derive(Deserialize)]
@@ -59,28 +60,6 @@ struct SystemForm {
     scenarios: String,
     version: Spanned<String>,
     previous_version: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct ImageForm {
-    cargo: Option<CargoBinary>,
-    host_binaries: Option<Spanned<Vec<String>>>,
-    #[serde(default)]
-    busybox: bool,
-    entrypoint: Spanned<Vec<String>>,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    #[serde(default)]
-    files: Vec<FileForm>,
-    version: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct FileForm {
-    from: String,
-    to: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -224,66 +203,6 @@ fn system(form: SystemForm, root: &Path, place: &Place<'_>) -> Result<SystemConf
     })
 }
 
-fn images(
-    forms: BTreeMap<Spanned<String>, ImageForm>,
-    root: &Path,
-    place: &Place<'_>,
-) -> Result<BTreeMap<String, ImageConfig>, ConfigError> {
-    forms
-        .into_iter()
-        .map(|(repository, form)| {
-            if !is_repository(repository.get_ref()) {
-                let message = "an image repository is lower case: a-z, 0-9, `.`, `_`, `-` and `/`";
-                return Err(place.invalid(Some(repository.span()), message));
-            }
-            let image = image(form, &repository, root, place)?;
-            Ok((repository.into_inner(), image))
-        })
-        .collect()
-}
-
-fn image(
-    form: ImageForm,
-    repository: &Spanned<String>,
-    root: &Path,
-    place: &Place<'_>,
-) -> Result<ImageConfig, ConfigError> {
-    let program = match (form.cargo, form.host_binaries) {
-        (Some(cargo), None) => Program::Cargo(cargo),
-        (None, Some(binaries)) if binaries.get_ref().is_empty() => {
-            return Err(place.invalid(Some(binaries.span()), "`host-binaries` is empty: name at least one program"));
-        }
-        (None, Some(binaries)) => Program::Host(binaries.into_inner()),
-        (None, None) | (Some(_), Some(_)) => {
-            let message = format!(
-                "image `{}` needs either `cargo = {{ package, bin }}` or `host-binaries = […]`",
-                repository.get_ref()
-            );
-            return Err(place.invalid(Some(repository.span()), &message));
-        }
-    };
-    if form.entrypoint.get_ref().is_empty() {
-        return Err(place.invalid(Some(form.entrypoint.span()), "`entrypoint` is empty: name the program to run"));
-    }
-    if let Some(version) = &form.version {
-        check_tag(version, place)?;
-    }
-    let files = form.files.into_iter().map(|copied| {
-        if !copied.to.get_ref().starts_with('/') {
-            return Err(place.invalid(Some(copied.to.span()), "`to` is a path in the image and starts with `/`"));
-        }
-        Ok(CopiedFile { from: root.join(copied.from), to: copied.to.into_inner() })
-    });
-    Ok(ImageConfig {
-        program,
-        busybox: form.busybox,
-        entrypoint: form.entrypoint.into_inner(),
-        env: form.env,
-        files: files.collect::<Result<_, _>>()?,
-        version: form.version.map(Spanned::into_inner),
-    })
-}
-
 fn builds(
     forms: BTreeMap<Spanned<String>, BuildForm>,
     images: &BTreeMap<Spanned<String>, ImageForm>,
@@ -295,6 +214,12 @@ fn builds(
         if let Some(unknown) = form.images.iter().find(|image| !known.contains(&image.get_ref().as_str())) {
             let message = format!("no image `{}` here; there are: {}", unknown.get_ref(), known.join(", "));
             return Err(place.invalid(Some(unknown.span()), &message));
+        }
+        let pulled = images.iter().filter(|(_, image)| image.is_pulled()).map(|(repository, _)| repository.get_ref());
+        let pulled: Vec<&String> = pulled.collect();
+        if let Some(image) = form.images.iter().find(|image| pulled.contains(&image.get_ref())) {
+            let message = format!("image `{}` is pulled as it is: nothing can be baked into it", image.get_ref());
+            return Err(place.invalid(Some(image.span()), &message));
         }
         if form.images.is_empty() != form.env.is_empty() || (form.images.is_empty() && form.overlay.is_none()) {
             let message = "a build has `images` with the `env` that goes into them, or an `overlay`, or both";
@@ -468,14 +393,4 @@ fn is_dns_label(text: &str) -> bool {
             .all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-')
         && !text.starts_with('-')
         && !text.ends_with('-')
-}
-
-fn is_repository(text: &str) -> bool {
-    !text.is_empty()
-        && text.split('/').all(|part| {
-            part.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-                && part.chars().all(|character| {
-                    character.is_ascii_lowercase() || character.is_ascii_digit() || "._-".contains(character)
-                })
-        })
 }

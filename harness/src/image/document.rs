@@ -10,6 +10,10 @@ use super::Digest;
 
 /// Media type of an image manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Docker's own media type of a manifest: images that others made may have it.
+pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+/// Docker's own media type of an index.
+pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Media type of an image configuration.
 pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Media type of an uncompressed layer.
@@ -54,7 +58,8 @@ impl Descriptor {
 pub struct Manifest {
     /// 2.
     pub schema_version: u32,
-    /// [`MANIFEST`].
+    /// [`MANIFEST`], or Docker's own; those that others made may not say.
+    #[serde(default = "manifest_media_type")]
     pub media_type: String,
     /// The configuration.
     pub config: Descriptor,
@@ -138,8 +143,12 @@ impl ImageDocument {
     }
 }
 
+fn manifest_media_type() -> String {
+    MANIFEST.to_owned()
+}
+
 /// This machine's architecture, as images name it.
-fn architecture() -> &'static str {
+pub(crate) fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

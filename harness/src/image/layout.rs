@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::NamedTempFile;
 
-use super::document::{Descriptor, Index, LAYER, MANIFEST, Manifest, REF_NAME};
+use super::document::{Descriptor, Index, LAYER, Manifest, REF_NAME};
 use super::layer::Layer;
 use super::{Digest, Hashing, ImageError};
 
@@ -172,9 +172,17 @@ impl Writer {
     /// [`ImageError::Io`].
     pub fn document(&self, media_type: &str, document: &impl Serialize) -> Result<Stored, ImageError> {
         let bytes = serde_json::to_vec(document).expect("documents of the image format have string keys only");
+        self.bytes(media_type, &bytes)
+    }
+
+    /// Stores these bytes.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`].
+    pub fn bytes(&self, media_type: &str, bytes: &[u8]) -> Result<Stored, ImageError> {
         let mut file = self.temporary()?;
-        file.write_all(&bytes).map_err(ImageError::io("write", file.path()))?;
-        self.keep(file, Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64))
+        file.write_all(bytes).map_err(ImageError::io("write", file.path()))?;
+        self.keep(file, Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64))
     }
 
     /// Copies an image of another layout, its missing blobs only, and names it.
@@ -205,7 +213,7 @@ impl Writer {
         let _one_at_a_time = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let mut index = self.layout.index()?;
         index.manifests.retain(|other| other.reference() != Some(reference));
-        let mut named = Descriptor::new(MANIFEST, manifest.digest.clone(), manifest.size);
+        let mut named = Descriptor::new(&manifest.media_type, manifest.digest.clone(), manifest.size);
         named.annotations.insert(REF_NAME.to_owned(), reference.to_owned());
         index.manifests.push(named);
         self.write_index(&index)
@@ -264,12 +272,14 @@ impl Writer {
         replace(&self.layout.root.join("index.json"), &bytes)
     }
 
-    fn temporary(&self) -> Result<NamedTempFile, ImageError> {
+    /// A file beside the blobs, for one that comes in bit by bit; gone unless it is kept.
+    pub(crate) fn temporary(&self) -> Result<NamedTempFile, ImageError> {
         let directory = self.layout.root.join("blobs/sha256");
         NamedTempFile::new_in(&directory).map_err(ImageError::io("write in", &directory))
     }
 
-    fn keep(&self, file: NamedTempFile, descriptor: Descriptor) -> Result<Stored, ImageError> {
+    /// Makes a file a blob. Whoever wrote it has made sure that it is the one that is described.
+    pub(crate) fn keep(&self, file: NamedTempFile, descriptor: Descriptor) -> Result<Stored, ImageError> {
         if self.layout.has(&descriptor) {
             return Ok(Stored { descriptor, written: 0 });
         }

@@ -8,21 +8,25 @@ use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Sink, StageError, bytes_text, stage};
-use crate::config::{Config, Program, Release};
+use super::{Destination, Sink, StageError, bytes_text, stage};
+use crate::config::{CargoBinary, Config, Program, Release};
 use crate::event::StageResult;
 use crate::image::document::{CONFIG, Descriptor, ImageDocument, MANIFEST, Manifest};
 use crate::image::layer::Layer;
 use crate::image::layout::{KEPT_PER_REPOSITORY, Layout, Writer};
 use crate::image::{Digest, ImageError};
-use crate::registry::Address;
+use crate::registry::{Address, RegistryError};
 
 mod cache;
 mod cargo;
 mod recipe;
+mod supply;
 
 use cache::{Cache, Entry};
 use recipe::{Recipe, Recipes};
+use supply::Supplied;
+
+pub use supply::{Supply, supplies};
 
 /// A release, well built or badly on purpose.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,6 +106,8 @@ impl BuiltImage {
 pub enum Why {
     /// It was not.
     Unchanged,
+    /// Others made it, and it was pulled.
+    Pulled,
     /// There is no record of an earlier build.
     First,
     /// Its blobs are gone.
@@ -115,6 +121,7 @@ impl fmt::Display for Why {
         const SHOWN: usize = 3;
         match self {
             Self::Unchanged => formatter.write_str("unchanged"),
+            Self::Pulled => formatter.write_str("pulled"),
             Self::First => formatter.write_str("first build"),
             Self::Lost => formatter.write_str("its blobs were gone"),
             Self::Changed(inputs) => {
@@ -158,6 +165,9 @@ pub enum BuildError {
     /// An image could not be made.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// An image of others could not be pulled, and `gate.toml` has no other way to it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// A worker thread panicked: a bug.
     #[error("build images: {0}")]
     Worker(JoinError),
@@ -185,10 +195,11 @@ impl StageError for BuildError {
 pub async fn build(
     config: &Config,
     variants: &[Variant],
+    supply: Supply,
     cancel: &CancellationToken,
     sink: Sink<'_>,
 ) -> Result<Vec<BuiltRelease>, BuildError> {
-    stage("build", sink, build_all(config, variants, cancel)).await
+    stage("build", sink, build_all(config, variants, supply, cancel)).await
 }
 
 /// The layout that builds land in.
@@ -196,21 +207,29 @@ pub(super) fn layout(config: &Config) -> Layout {
     Layout::at(&config.state_directory().join("build"))
 }
 
+/// The record of earlier builds.
+fn cache_file(config: &Config) -> PathBuf {
+    config.state_directory().join("build-cache.json")
+}
+
 async fn build_all(
     config: &Config,
     variants: &[Variant],
+    supply: Supply,
     cancel: &CancellationToken,
 ) -> Result<(Vec<BuiltRelease>, Vec<String>), BuildError> {
     check_flaws(config, variants)?;
     let binaries = config.images.values().filter_map(|image| match &image.program {
         Program::Cargo(binary) => Some(binary.clone()),
-        Program::Host(_) => None,
+        Program::Host(_) | Program::Pull(_) => None,
     });
     let programs = cargo::build(&config.root, &binaries.collect(), cancel).await?;
-    let recipes = recipe::all(config, variants, &programs)?;
     let work = Work::begin(config).await?;
-    let made = cancel.run_until_cancelled(work.make(recipes)).await.ok_or(BuildError::Cancelled)??;
-    Ok(summary(config, variants, made))
+    let making = work.make(config, variants, supply, &programs);
+    let (made, told) = cancel.run_until_cancelled(making).await.ok_or(BuildError::Cancelled)??;
+    let (releases, mut facts) = summary(config, variants, made);
+    facts.extend(told);
+    Ok((releases, facts))
 }
 
 fn check_flaws(config: &Config, variants: &[Variant]) -> Result<(), BuildError> {
@@ -224,9 +243,17 @@ fn check_flaws(config: &Config, variants: &[Variant]) -> Result<(), BuildError> 
 
 /// An image that was made, with what it cost.
 struct Made {
-    recipe: Recipe,
+    variant: Variant,
+    repository: String,
     image: BuiltImage,
     written: u64,
+}
+
+impl Made {
+    /// An image of others, which is the same one in every variant.
+    fn supplied(variant: &Variant, (repository, (image, written)): (&String, &(BuiltImage, u64))) -> Self {
+        Self { variant: variant.clone(), repository: repository.clone(), image: image.clone(), written: *written }
+    }
 }
 
 /// The state of one build: the layout is locked while it lives.
@@ -238,23 +265,35 @@ struct Work {
 
 impl Work {
     async fn begin(config: &Config) -> Result<Self, BuildError> {
-        let cache_file = config.state_directory().join("build-cache.json");
+        let cache_file = cache_file(config);
         let cache = Cache::load(&cache_file);
         let layout = layout(config);
         let writer = blocking(move || layout.writer()).await?;
         Ok(Self { writer: Arc::new(writer), cache, cache_file })
     }
 
-    async fn make(mut self, recipes: Recipes) -> Result<Vec<Made>, BuildError> {
+    /// Makes every image of these variants; with them, what else is to be told.
+    async fn make(
+        mut self,
+        config: &Config,
+        variants: &[Variant],
+        supply: Supply,
+        programs: &BTreeMap<CargoBinary, PathBuf>,
+    ) -> Result<(Vec<Made>, Vec<String>), BuildError> {
+        let Supplied { images, facts } = supply::obtain(config, supply, &self.writer, &mut self.cache).await?;
+        let recipes = recipe::all(config, variants, programs, |repository| images.contains_key(repository))?;
         self.hash_files(&recipes).await?;
         let mut layers = self.store_layers(&recipes).await?;
-        let mut made = Vec::new();
+        let mut made: Vec<Made> = variants
+            .iter()
+            .flat_map(|variant| images.iter().map(move |supplied| Made::supplied(variant, supplied)))
+            .collect();
         for recipe in recipes.images {
             made.push(self.image(recipe, &mut layers)?);
         }
         self.writer.prune(KEPT_PER_REPOSITORY)?;
         self.cache.save(&self.cache_file)?;
-        Ok(made)
+        Ok((made, facts))
     }
 
     /// Brings the digests of all files up to date, in parallel.
@@ -341,7 +380,7 @@ impl Work {
 
         let written = of_layers + config.written + manifest.written;
         let image = BuiltImage { reference, manifest: manifest.descriptor, why };
-        Ok(Made { recipe, image, written })
+        Ok(Made { variant: recipe.variant, repository: recipe.repository, image, written })
     }
 }
 
@@ -355,13 +394,13 @@ fn summary(config: &Config, variants: &[Variant], made: Vec<Made>) -> (Vec<Built
     let mut facts = Vec::new();
     let mut releases: BTreeMap<Variant, BTreeMap<String, BuiltImage>> = BTreeMap::new();
     let mut told = BTreeSet::new();
-    for Made { recipe, image, written } in made {
+    for Made { variant, repository, image, written } in made {
         let size = if written == 0 { String::new() } else { format!(", {} written", bytes_text(written)) };
         // An image that is no part of the release is the same one in every variant.
         if told.insert(image.reference.clone()) {
             facts.push(format!("{} {}: {}{size}", image.reference, image.manifest.digest, image.why));
         }
-        releases.entry(recipe.variant).or_default().insert(recipe.repository, image);
+        releases.entry(variant).or_default().insert(repository, image);
     }
     let releases = variants.iter().map(|variant| BuiltRelease {
         variant: variant.clone(),

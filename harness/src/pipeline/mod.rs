@@ -28,7 +28,7 @@ mod traffic;
 mod way_back;
 
 pub use api::ApiError;
-pub use build::{BuildError, BuiltImage, BuiltRelease, Variant, Why, build};
+pub use build::{BuildError, BuiltImage, BuiltRelease, Supply, Variant, Why, build, supplies};
 pub use deploy::{DeployError, DeployOptions, deploy, permit};
 pub use destination::Destination;
 pub use push::{PushError, Pushed, push};

@@ -14,20 +14,31 @@ mod address;
 mod credentials;
 mod error;
 mod present;
+mod pull;
 mod push;
+mod source;
 
 pub use address::Address;
 pub(crate) use address::Named;
 pub use error::RegistryError;
 pub use present::Presence;
+pub use pull::Pulled;
 pub use push::Image;
+pub use source::Source;
 
 use credentials::Credentials;
 
 /// How long connecting may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a registry may take to say that it is there.
+const GREET_WITHIN: Duration = Duration::from_secs(5);
 /// How long a request that carries no blob may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How many blobs are moved side by side.
+const AT_ONCE: usize = 4;
+/// The slowest way to a registry that is waited for, in bytes a second.
+const SLOWEST_BYTES_PER_SECOND: u64 = 128 << 10;
 
 /// A registry that answers.
 pub struct Registry {
@@ -40,7 +51,7 @@ impl Registry {
     /// Finds the user's credentials, and asks the registry whether it is there.
     ///
     /// # Errors
-    /// [`RegistryError`], within 30 s; credential helpers may take as long as they like.
+    /// [`RegistryError`], within 5 s; credential helpers may take as long as they like.
     pub async fn connect(address: &Address) -> Result<Self, RegistryError> {
         Self::connect_as(address, credentials::file().as_deref()).await
     }
@@ -71,11 +82,16 @@ impl Registry {
         let asked = self.client.fetch_manifest_digest(&reference, &self.credentials.auth);
         // It has no such image, and what it says of that is all that is wanted here. Some registries
         // refuse names that are not there.
-        match self.within(ANSWER_WITHIN, "greet", asked).await? {
+        match self.within(GREET_WITHIN, "greet", asked).await? {
             Ok(_) => Ok(()),
             Err(error) if error::status_of(&error).is_some_and(|status| (400..500).contains(&status)) => Ok(()),
             Err(error) => Err(self.error(error, "greet")),
         }
+    }
+
+    /// How long a blob of this size may take.
+    fn patience(bytes: u64) -> Duration {
+        ANSWER_WITHIN + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND)
     }
 
     fn reference(&self, repository: &str, tag: &str) -> Reference {

@@ -6,10 +6,7 @@ use oci_client::errors::OciDistributionError;
 use super::error::status_of;
 use super::{ANSWER_WITHIN, Registry, RegistryError};
 use crate::image::Digest;
-use crate::image::document::{MANIFEST, Manifest};
-
-/// Docker's own media type of a manifest: images that others made may have it.
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+use crate::image::document::{DOCKER_MANIFEST, MANIFEST, Manifest};
 
 /// How much of an image a registry has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

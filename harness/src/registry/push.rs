@@ -1,7 +1,6 @@
 //! From an OCI layout to a registry: missing blobs only, several at once, manifests last.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -10,15 +9,11 @@ use oci_client::errors::OciDistributionError;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 
-use super::{ANSWER_WITHIN, Registry, RegistryError};
+use super::{ANSWER_WITHIN, AT_ONCE, Registry, RegistryError};
 use crate::image::document::{Descriptor, MANIFEST};
 use crate::image::layout::{Layout, Moved};
 use crate::image::{Digest, ImageError};
 
-/// How many blobs are moved side by side.
-const AT_ONCE: usize = 4;
-/// The slowest way to a registry that is waited for, in bytes a second.
-const SLOWEST_BYTES_PER_SECOND: u64 = 128 << 10;
 /// How much of a blob is read at a time, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -102,8 +97,7 @@ impl Registry {
         });
         let digest = blob.digest.to_string();
         let asked = self.client.push_blob_stream(reference, pieces, &digest, Some(blob.size));
-        let patience = ANSWER_WITHIN + Duration::from_secs(blob.size / SLOWEST_BYTES_PER_SECOND);
-        let answer = self.within(patience, "push a blob to", asked).await?;
+        let answer = self.within(Self::patience(blob.size), "push a blob to", asked).await?;
         answer.map(drop).map_err(|error| self.error(error, "push a blob to"))
     }
 

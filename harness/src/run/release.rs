@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::event::What;
 use crate::pipeline::{
     self, BuildError, BuiltRelease, DeployError, DeployOptions, Destination, PushError, RollbackError, SmokeError,
-    Variant,
+    Supply, Variant,
 };
 
 /// What is released.
@@ -174,7 +174,7 @@ impl Stages<'_> {
     async fn built<const N: usize>(&mut self, variants: [Variant; N]) -> Result<[BuiltRelease; N], StageFailed> {
         // That nobody knows where to push to is told before minutes of building.
         let destination = Destination::of(self.config, self.cluster, &self.release.images).await?;
-        let built = pipeline::build(self.config, &variants, self.cancel, self.sink).await?;
+        let built = pipeline::build(self.config, &variants, Supply::of(&destination), self.cancel, self.sink).await?;
         pipeline::push(self.config, &built, &destination, self.cancel, self.sink).await?;
         let pushed: Vec<BuiltRelease> = built.into_iter().map(|release| release.pulled_from(&destination)).collect();
         Ok(pushed.try_into().expect("each variant was built"))

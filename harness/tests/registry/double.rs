@@ -38,6 +38,8 @@ pub(crate) enum Mood {
 pub(crate) struct Seen {
     /// Repository and digest.
     pub(crate) blobs: BTreeSet<(String, String)>,
+    /// Content by digest.
+    contents: BTreeMap<String, Bytes>,
     /// Content and media type, by repository and name.
     pub(crate) manifests: BTreeMap<(String, String), (Bytes, String)>,
     /// Bytes of blobs and manifests that came in.
@@ -148,6 +150,10 @@ fn blob(served: &Served, method: &Method, repository: &str, digest: &str, query:
         let there = seen.blobs.contains(&(repository.to_owned(), digest.to_owned()));
         return if there { StatusCode::OK.into_response() } else { StatusCode::NOT_FOUND.into_response() };
     }
+    if *method == Method::GET {
+        let content = seen.contents.get(digest).cloned();
+        return content.unwrap_or(Bytes::from_static(b"something else")).into_response();
+    }
     if *method == Method::POST {
         let from = option("from").zip(option("mount"));
         let mounts = from.is_some_and(|from| served.mood != Mood::NeverMounts && seen.blobs.contains(&from));
@@ -162,6 +168,7 @@ fn blob(served: &Served, method: &Method, repository: &str, digest: &str, query:
         return (StatusCode::BAD_REQUEST, "another digest").into_response();
     }
     seen.bytes += content.len() as u64;
+    seen.contents.insert(named.clone(), content.clone());
     seen.blobs.insert((repository.to_owned(), named));
     (StatusCode::CREATED, [(header::LOCATION, location)]).into_response()
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "functions that tests share may unwrap as tests do")]
 
 mod double;
+mod pull;
 mod real;
 mod stage;
 mod support;

@@ -29,6 +29,20 @@ pub(super) struct Cache {
     images: BTreeMap<String, Entry>,
     /// The key of the newest build of each repository.
     newest: BTreeMap<String, String>,
+    /// Manifests of images that were pulled, by where they came from.
+    #[serde(default)]
+    pub(super) pulled: BTreeMap<String, Descriptor>,
+    /// Registries that could not be pulled from, by host.
+    #[serde(default)]
+    pub(super) silent: BTreeMap<String, Silence>,
+}
+
+/// A registry could not be pulled from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Silence {
+    pub(super) at: jiff::Timestamp,
+    pub(super) reason: String,
 }
 
 /// A file's digest, and what shows that the file is still the same.
@@ -57,6 +71,8 @@ impl Default for Cache {
             layers: BTreeMap::new(),
             images: BTreeMap::new(),
             newest: BTreeMap::new(),
+            pulled: BTreeMap::new(),
+            silent: BTreeMap::new(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{BuildError, Variant};
-use crate::config::{CargoBinary, Config, ImageConfig, Program};
+use crate::config::{CargoBinary, Config, ImageConfig, Program, Pull};
 use crate::image::document::Execution;
 use crate::image::layer::Layer;
 use crate::image::{Digest, host};
@@ -39,14 +39,15 @@ pub(super) struct Recipe {
     files: Vec<(String, PathBuf)>,
 }
 
-/// What every image of these variants is made of.
+/// What every image of these variants is made of, but those that are there already.
 pub(super) fn all(
     config: &Config,
     variants: &[Variant],
     programs: &BTreeMap<CargoBinary, PathBuf>,
+    is_there: impl Fn(&str) -> bool,
 ) -> Result<Recipes, BuildError> {
     let mut recipes = Recipes { layers: BTreeMap::new(), images: Vec::new() };
-    for (repository, image) in &config.images {
+    for (repository, image) in config.images.iter().filter(|(repository, _)| !is_there(repository)) {
         let mut layers = Vec::new();
         let mut files = Vec::new();
         for (name, layer) in layers_of(repository, image, programs)? {
@@ -78,7 +79,7 @@ fn layers_of(
             host::add_program(&mut layer, &programs[binary], &format!("/{}", binary.bin))?;
             layers.push((format!("binary {}", binary.bin), layer));
         }
-        Program::Host(names) => {
+        Program::Host(names) | Program::Pull(Pull { otherwise: names, .. }) => {
             layers.push((format!("programs {}", names.join(" ")), host::programs_layer(names)?));
         }
     }
@@ -155,6 +156,6 @@ impl Recipe {
 fn input_name(image: &ImageConfig, path: &str) -> String {
     match &image.program {
         Program::Cargo(binary) if path == binary.bin => "binary".to_owned(),
-        Program::Cargo(_) | Program::Host(_) => format!("file /{path}"),
+        Program::Cargo(_) | Program::Host(_) | Program::Pull(_) => format!("file /{path}"),
     }
 }
