@@ -7,6 +7,10 @@ use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::ExecConfig;
 use futures_util::StreamExt as _;
 
+mod containers;
+
+pub use containers::Container;
+
 /// How long the engine may take to say that it is there.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How long a command in a container may take, where the caller says nothing.
@@ -43,6 +47,14 @@ pub enum DockerError {
     Refused {
         /// What was asked, as a fragment that finishes "failed to …".
         what: String,
+        /// What the engine said.
+        reason: String,
+    },
+    /// An image is not there, and cannot be pulled.
+    #[error("find image `{image}`: it is not there, and pulling it failed: {reason}")]
+    NoImage {
+        /// Which.
+        image: String,
         /// What the engine said.
         reason: String,
     },

@@ -6,7 +6,9 @@ use embedded_cluster::launch::LaunchError;
 use harness::cluster::ClusterError;
 use harness::cluster::permission::Refused;
 use harness::config::ConfigError;
+use harness::docker::DockerError;
 use harness::image::ImageError;
+use harness::kind::KindError;
 use harness::pipeline::manifests::ManifestError;
 use harness::pipeline::{ApiError, BuildError, DeployError, PushError, RollbackError, SmokeError, SoakError};
 use harness::run::RunError;
@@ -73,6 +75,51 @@ impl From<ClusterError> for Failure {
             ClusterError::UnknownContext { .. } => "name one of these with --context",
             ClusterError::Silent { .. } => "is it up? `kubectl --context NAME version` asks it the same",
             ClusterError::Unreachable { .. } => "`kubectl get services` shows what there is",
+        };
+        Self::of(Exit::Environment, &error).hint(hint)
+    }
+}
+
+impl From<KindError> for Failure {
+    fn from(error: KindError) -> Self {
+        let hint = match &error {
+            KindError::Cluster(_) => {
+                "`docker ps` shows whether its nodes run; `cargo xtask cluster down --cluster kind` \
+                removes it"
+                    .to_owned()
+            }
+            KindError::Docker(DockerError::Silent { .. }) => {
+                "install Docker (https://docs.docker.com/engine/install), start it, and be allowed to use it; without \
+                    Docker, `--cluster embedded` needs none"
+                    .to_owned()
+            }
+            KindError::Docker(DockerError::NoImage { image, .. }) => format!(
+                "`docker pull {image}` where there is a network, or name one that is there with --node-image or \
+                --registry-image"
+            ),
+            KindError::Docker(DockerError::Refused { .. } | DockerError::Command { .. }) => {
+                "`docker info` and `docker ps` show more".to_owned()
+            }
+            KindError::NoProgram => {
+                "install it (https://kind.sigs.k8s.io/docs/user/quick-start/#installation), version \
+                0.27 or later, somewhere on PATH"
+                    .to_owned()
+            }
+            KindError::Program { .. } => "the same command by hand, with `--retain -v 1`, shows more".to_owned(),
+            KindError::Others { .. } => {
+                "choose another --name; `kind get clusters` lists those that are there".to_owned()
+            }
+            KindError::Taken { container } => {
+                format!("`docker rm -f {container}` if it is of no use, or choose another --name")
+            }
+            KindError::Busy { .. } => "wait until it ends".to_owned(),
+            KindError::NotReady { .. } => {
+                "`cargo xtask cluster up --cluster kind` again goes on; `docker ps` and `docker logs` show more"
+                    .to_owned()
+            }
+            KindError::State(_) => {
+                "check space and permissions there, or set XDG_STATE_HOME to another directory".to_owned()
+            }
         };
         Self::of(Exit::Environment, &error).hint(hint)
     }

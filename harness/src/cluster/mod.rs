@@ -197,8 +197,6 @@ impl Cluster {
             namespace: self.namespace.clone(),
             reason,
         };
-        // Node ports of both stand on this machine: the embedded node listens on loopback,
-        // and kind maps its nodes' ports to it.
         match self.facts.kind {
             ClusterKind::Embedded | ClusterKind::Kind => {}
             ClusterKind::Context => {
@@ -210,7 +208,11 @@ impl Cluster {
         let ports = found.spec.and_then(|spec| spec.ports).unwrap_or_default();
         let node_port = ports.iter().find_map(|port| port.node_port).and_then(|port| u16::try_from(port).ok());
         let port = node_port.ok_or_else(|| unreachable("it has no node port; give it `type: NodePort`".to_owned()))?;
-        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        match self.facts.kind {
+            // Its node listens on this machine's loopback.
+            ClusterKind::Embedded | ClusterKind::Context => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+            ClusterKind::Kind => kind::ports::address(&self.facts.name, port).await.map_err(unreachable),
+        }
     }
 }
 
