@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::door::{Door, Failure, api_status};
 use super::http::{self, Connection};
+use super::increase::Increase;
 use super::judge::Answer;
 use super::{MetricCheck, MetricRule, Pods};
 use crate::clock::RunClock;
@@ -32,6 +33,8 @@ pub(crate) struct MetricLook {
     pub(crate) clock: RunClock,
     /// Connections to the API server, by uid of the pod.
     pub(crate) kept: Mutex<HashMap<String, Connection>>,
+    /// What the rule [`MetricRule::Increase`] has read.
+    pub(crate) increase: Mutex<Increase>,
 }
 
 /// A pod that is asked.
@@ -42,7 +45,7 @@ struct Asked {
 }
 
 impl MetricLook {
-    /// One look; the value is the sum.
+    /// One look; the value is the sum, or the increase.
     ///
     /// # Errors
     /// [`Failure`] where it cannot be read, and where it breaks its rule.
@@ -53,25 +56,27 @@ impl MetricLook {
         }
         let from = self.clock.now();
         let readings = join_all(pods.iter().map(|pod| self.read(pod))).await;
-        let mut sum = 0.0;
+        let mut read = Vec::new();
         for (pod, reading) in pods.iter().zip(readings) {
             match reading {
-                Ok(value) => sum += value,
+                Ok(value) => read.push((pod.uid.as_str(), value)),
                 // Whoever does not answer on its way out holds nothing any more; neither does a pod
                 // whose process is dead, which is for a rule to judge.
-                Err(Failure::Theirs(_)) if pod.leaving || self.check.rule == MetricRule::Any => {}
+                Err(Failure::Theirs(_)) if pod.leaving || self.check.rule != MetricRule::OpenSockets => {}
                 Err(Failure::Theirs(reason)) => return Err(Failure::Theirs(format!("pod {}: {reason}", pod.name))),
                 Err(failure @ Failure::Ours(_)) => return Err(failure),
             }
         }
-        match self.check.rule {
-            MetricRule::Any => {}
+        let sum: f64 = read.iter().map(|(_, value)| value).sum();
+        Ok(Some(match self.check.rule {
+            MetricRule::Any => sum.to_string(),
+            MetricRule::Increase => self.increase().read(from, &read).to_string(),
             MetricRule::OpenSockets => {
                 let earlier = Offset::from_duration(from.since(Offset::ZERO).saturating_sub(NOTICED_WITHIN));
                 counts(&self.check.name, sum, self.table.open_since(earlier)).map_err(Failure::Theirs)?;
+                sum.to_string()
             }
-        }
-        Ok(Some(sum.to_string()))
+        }))
     }
 
     fn asked(&self) -> Vec<Asked> {
@@ -99,8 +104,14 @@ impl MetricLook {
             return Err(Failure::Theirs(format!("{status} in place of metrics")));
         }
         let text = String::from_utf8_lossy(&reply.body);
-        let value = reading(&text, &self.check.name, &self.check.labels);
+        let absent = (self.check.rule == MetricRule::Increase).then_some(0.0);
+        let value = reading(&text, &self.check.name, &self.check.labels).or(absent);
         value.ok_or_else(|| Failure::Theirs(format!("no metric `{}` of that sort", self.check.name)))
+    }
+
+    fn increase(&self) -> std::sync::MutexGuard<'_, Increase> {
+        // Nothing that can panic runs while it is held.
+        self.increase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<String, Connection>> {

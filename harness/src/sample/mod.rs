@@ -17,6 +17,7 @@ pub(crate) mod double;
 pub(crate) mod environment;
 pub(crate) mod exec;
 pub(crate) mod http;
+mod increase;
 pub mod judge;
 pub(crate) mod log;
 pub(crate) mod metric;
@@ -202,6 +203,10 @@ pub enum MetricRule {
     /// does not answer, the sum falls by what it had.
     #[default]
     Any,
+    /// Anything: what is read is by how much the counter grew at all pods together since the first look.
+    /// It never falls: a pod that leaves takes nothing along, and one that starts begins with 0. So
+    /// does a series that a server does not show before its first event.
+    Increase,
     /// The number of our open sockets, give or take what changed in the last second and the
     /// sockets of checks: more are sockets that the server counts and nobody has. Pods on their way
     /// out count as long as they answer.

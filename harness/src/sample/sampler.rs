@@ -286,6 +286,7 @@ impl Sampler {
             }
             Check::Sockets(_) => Look::Sockets(SocketsLook::new(Arc::clone(&self.sockets), self.clock)),
             Check::Metric(metric) => Look::Metric(Box::new(MetricLook {
+                increase: Mutex::default(),
                 door: self.api_door()?,
                 namespace: self.namespace.clone(),
                 port: self.plan.port,
