@@ -176,6 +176,12 @@ fn a_page_says_what_the_other_forms_say() {
             wanted.push(stage.stage.clone());
             wanted.extend(stage.facts.clone());
         }
+        wanted.extend(report.rollouts.iter().map(|rollout| rollout.id.clone()));
+        wanted.extend(
+            report.repeats.iter().map(|repeat| format!("{} of {} rounds", repeat.rounds.len(), repeat.rounds_wanted)),
+        );
+        wanted.extend(report.soak.iter().flat_map(|soak| &soak.metrics).map(|metric| metric.name.clone()));
+        wanted.extend(report.reference.iter().flat_map(|reference| &reference.growth).map(|one| one.says.clone()));
         if let Some(run) = &report.run {
             wanted.extend(run.profile_changes.clone());
         }

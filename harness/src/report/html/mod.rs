@@ -8,6 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::timeline::Timeline;
 use super::{Judged, Report, ScenarioReport, words};
 
+mod beside;
 mod environment;
 mod lanes;
 mod marks;
@@ -44,7 +45,11 @@ pub fn html(report: &Report, timelines: &[Timeline]) -> String {
                 main {
                     (promises::table(&scenarios))
                     (environment::release(report))
+                    (beside::rollouts(report))
+                    (beside::rounds(report))
                     (scenario::all(&scenarios))
+                    (beside::soak(report.soak.as_ref()))
+                    (beside::reference(report.reference.as_ref()))
                     (environment::run(report))
                 }
             }
