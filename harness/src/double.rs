@@ -15,7 +15,7 @@ use crate::scenario::plan::{WorkloadKind, WorkloadRef};
 use crate::system::SystemError;
 
 /// Its Service, and the Deployment behind it.
-const NAME: &str = "outside";
+pub(crate) const NAME: &str = "outside";
 /// The label of everything that is a double.
 const LABEL: &str = "gameday.dev/double";
 

@@ -4,6 +4,7 @@
 //! [`system::System`] → [`event::Event`]s → [`outcome::Outcome`] → [`verdict::Verdict`]
 //! → [`report`]. `ARCHITECTURE.md` has the map.
 
+pub mod access;
 pub mod checklist;
 pub mod clock;
 pub mod cluster;

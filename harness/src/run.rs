@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::RunClock;
 use crate::cluster::Cluster;
-use crate::cluster::permission::Refused;
+use crate::cluster::lease::{self, LeaseError};
+use crate::cluster::permission::{self, Consent, Refused};
 use crate::config::Config;
 use crate::event::{Rules, RunFacts, What};
 use crate::guardian::Guardian;
@@ -62,6 +63,8 @@ pub struct Request {
     pub lanes: Option<u32>,
     /// How the system is soaked in the end, if at all.
     pub soak: Option<SoakPlan>,
+    /// What whoever started it says about writing to a cluster of others.
+    pub consent: Consent,
     /// What is asked beyond verdicts.
     pub rules: Rules,
     /// What recoveries are compared against, if anything.
@@ -119,6 +122,9 @@ pub enum RunError {
     /// This cluster may not be written to.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Another machine's run works there, or the API does not say.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
     /// What dead runs left could not be healed.
     #[error(transparent)]
     Heal(#[from] heal::HealError),
@@ -187,7 +193,14 @@ pub async fn run(request: Request, display: Display, cancel: &CancellationToken)
     if own {
         lock.remove();
     }
-    let failed = ended?;
+    let failed = match ended {
+        Err(error @ RunError::Lease(_)) => {
+            // Nothing was done.
+            directory.discard();
+            return Err(error);
+        }
+        ended => ended?,
+    };
     stopped?;
     if let Some(mebibytes) = peak_memory() {
         recorder.emit(What::Note { text: format!("this program used {mebibytes} MiB of memory at most") })?;
@@ -236,7 +249,9 @@ async fn enter(request: &Request, state: &Path, run: &str) -> Result<(place::Sta
         // On a cluster of its own nothing would be installed, or nobody could look at it.
         Some(_) | None => place::Standing::find(&request.place).await?,
     };
-    let allowed = pipeline::permit(&request.config, standing.cluster()).await.map_err(RunError::from);
+    let cluster = standing.cluster();
+    let allowed = pipeline::permit(&request.config, cluster).await;
+    let allowed = allowed.and_then(|()| permission::consented(&cluster.facts, request.consent)).map_err(RunError::from);
     match allowed.and_then(|()| take_lock(state, standing.cluster())) {
         Ok(lock) => Ok((standing, lock)),
         Err(error) => {
@@ -262,6 +277,40 @@ async fn on_cluster(
         // Whatever came out, it would not be taken: the report says so at once.
         return Ok(None);
     }
+    let lease = lease::take(cluster, directory.run(), lease::Terms::default()).await?;
+    let Some(mut lease) = lease else {
+        return in_namespace(request, lanes, standing, state, directory, recorder, cancel).await;
+    };
+    let stop = cancel.child_token();
+    let ended = {
+        let work = in_namespace(request, lanes, standing, state, directory, recorder, &stop);
+        tokio::pin!(work);
+        tokio::select! {
+            biased;
+            ended = &mut work => ended,
+            why = lease.lost() => {
+                recorder.emit(What::Note { text: format!("lost the lease of namespace `{}`: {why}; stopping", cluster.namespace) })?;
+                // As if the user had stopped it: no more is broken, and what is gets healed.
+                stop.cancel();
+                work.await
+            }
+        }
+    };
+    lease.release().await;
+    ended
+}
+
+/// The work itself, in a namespace that nobody else works in.
+async fn in_namespace(
+    request: &Request,
+    lanes: u32,
+    standing: &place::Standing,
+    state: &Path,
+    directory: &RunDirectory,
+    recorder: &Shared,
+    cancel: &CancellationToken,
+) -> Result<Option<release::StageFailed>, RunError> {
+    let cluster = standing.cluster();
     let released = match &request.release {
         None => None,
         Some(release) => match release.carry_out(&request.config, cluster, directory.run(), recorder, cancel).await? {

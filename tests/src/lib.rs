@@ -14,6 +14,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub mod context;
+pub mod recorded;
 pub mod state;
 
 /// A place of its own to run `xtask` in.

@@ -136,7 +136,14 @@ impl From<PlaceError> for Failure {
 
 impl From<Refused> for Failure {
     fn from(error: Refused) -> Self {
-        Self::of(Exit::Environment, &error).hint(error.hint())
+        let exit = match &error {
+            Refused::NotConsented { .. } => Exit::Usage,
+            Refused::NotPinned { .. }
+            | Refused::OtherCluster { .. }
+            | Refused::NotLabelled { .. }
+            | Refused::Declined { .. } => Exit::Environment,
+        };
+        Self::of(exit, &error).hint(error.hint())
     }
 }
 
@@ -317,6 +324,8 @@ impl From<RunError> for Failure {
             ),
             RunError::LeftBroken(_) => Self::of(Exit::CleanUpIncomplete, &error)
                 .hint("the run's guardian is at it; `cargo xtask heal` says whether something is left"),
+            RunError::Lease(_) => Self::of(Exit::Environment, &error)
+                .hint("wait until it ends; the lease of a run that was killed runs out by itself within a minute"),
             RunError::Busy { .. } => Self::of(Exit::Environment, &error).hint("wait until it ends"),
             RunError::State(_) => Self::of(Exit::Environment, &error)
                 .hint("check space and permissions there, or set XDG_STATE_HOME to another directory"),

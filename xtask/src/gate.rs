@@ -1,13 +1,14 @@
 //! `gate` and `run`: the main job.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use harness::cluster::permission::Consent;
 use harness::config::Config;
-use harness::event::{Event, Require, Rules};
+use harness::event::{ClusterFacts, Event, Require, Rules};
 use harness::pipeline::manifests;
 use harness::report;
 use harness::run::place::{DEFAULT_NAME, Place};
@@ -64,6 +65,39 @@ enum Sought {
     Measured,
 }
 
+/// Whether it is meant.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Meant {
+    /// Yes, write to this cluster of others, whatever its context, server and namespace are; asked
+    /// on a terminal where absent.
+    #[arg(long, requires = "context")]
+    yes: bool,
+}
+
+impl Meant {
+    /// What the user says about writing to a cluster of others.
+    fn consent(self) -> Consent {
+        let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
+        match self.yes {
+            true => Consent::Given,
+            false if is_terminal => Consent::Ask(ask),
+            false => Consent::Missing,
+        }
+    }
+}
+
+/// Asks once; whatever is no clear yes is a no.
+fn ask(facts: &ClusterFacts) -> io::Result<bool> {
+    let ClusterFacts { name, server, namespace, .. } = facts;
+    let mut terminal = io::stderr();
+    writeln!(terminal, "context   {name}\nserver    {server}\nnamespace {namespace}")?;
+    write!(terminal, "Things will be changed and broken there. Go on? [y/N] ")?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
 /// What both take.
 #[derive(Debug, clap::Args)]
 struct Rehearsal {
@@ -71,6 +105,8 @@ struct Rehearsal {
     chosen: Chosen,
     #[command(flatten)]
     place: Where,
+    #[command(flatten)]
+    meant: Meant,
     /// Overlay over the manifests: a profile of gate.toml, or `as-deployed`.
     #[arg(long, default_value = "rehearsal")]
     profile: String,
@@ -154,7 +190,13 @@ pub(crate) fn known_build(config: &Config, build: &str) -> Result<(), Failure> {
 }
 
 /// Rolls a release out or back on a cluster that stands, and reports what that lost.
-pub(crate) fn release(place: &Where, release: Release, config: Config, shared: &Shared) -> anyhow::Result<ExitCode> {
+pub(crate) fn release(
+    place: &Where,
+    meant: Meant,
+    release: Release,
+    config: Config,
+    shared: &Shared,
+) -> anyhow::Result<ExitCode> {
     // A manifest or profile that cannot be used is told before minutes of building.
     let manifests = manifests::load(&config, &release.profile).map_err(Failure::from)?;
     let request = Request {
@@ -164,6 +206,7 @@ pub(crate) fn release(place: &Where, release: Release, config: Config, shared: &
         plans: Vec::new(),
         lanes: None,
         soak: None,
+        consent: meant.consent(),
         rules: Rules::default(),
         comparand: None,
         profile_changes: manifests.profile_changes,
@@ -220,6 +263,7 @@ fn rehearse(
         lanes: rehearsal.lanes,
         plans: rounds(plans, rehearsal.repeat),
         soak,
+        consent: rehearsal.meant.consent(),
         rules: Rules { strict: rehearsal.strict, require: rehearsal.require.map(|Sought::Measured| Require::Measured) },
         comparand: reference::comparand(&config.reference, &config.root).map_err(Failure::from)?,
         profile: rehearsal.profile.clone(),

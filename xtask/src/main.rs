@@ -67,6 +67,8 @@ enum Command {
     List(scenario::List),
     /// Show what scenarios would touch, and touch nothing.
     Plan(scenario::Plan),
+    /// Print the account and roles that a rehearsal on a cluster of others needs.
+    Rbac(scenario::Rbac),
     /// Check scenario files.
     Lint(scenario::Lint),
     /// Print the JSON schema of scenario files.
@@ -129,6 +131,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Run(command) => gate::run(command, shared),
         Command::List(command) => scenario::list(command, shared),
         Command::Plan(command) => scenario::plan(command, shared),
+        Command::Rbac(command) => scenario::rbac(command, shared),
         Command::Lint(command) => scenario::lint(command, shared),
         Command::Schema => scenario::schema(),
         Command::Build(command) => release::build(command, shared),

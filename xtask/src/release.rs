@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::checklist::Words;
 use crate::display::Live;
 use crate::fail::Failure;
-use crate::gate::Where;
+use crate::gate::{Meant, Where};
 use crate::{Output, Shared, gate, say, scenario, signals};
 
 /// The OCI layout that the embedded cluster pulls from.
@@ -57,6 +57,8 @@ pub(crate) struct Deploy {
     build: Build,
     #[command(flatten)]
     place: Where,
+    #[command(flatten)]
+    meant: Meant,
     /// Overlay over the manifests: a profile of gate.toml, or `as-deployed`.
     #[arg(long, default_value = "rehearsal")]
     profile: String,
@@ -72,6 +74,8 @@ pub(crate) struct Deploy {
 pub(crate) struct Rollback {
     #[command(flatten)]
     place: Where,
+    #[command(flatten)]
+    meant: Meant,
     /// The revision, as `kubectl rollout history` numbers it; the one before where absent.
     #[arg(long, value_name = "N")]
     to_revision: Option<i64>,
@@ -115,7 +119,7 @@ pub(crate) fn deploy(command: &Deploy, shared: &Shared) -> anyhow::Result<ExitCo
         images: std::path::absolute(IMAGES)?,
         checklist: command.checklist.then(|| command.words.said()),
     };
-    gate::release(&command.place, release, config, shared)
+    gate::release(&command.place, command.meant, release, config, shared)
 }
 
 pub(crate) fn rollback(command: &Rollback, shared: &Shared) -> anyhow::Result<ExitCode> {
@@ -127,7 +131,7 @@ pub(crate) fn rollback(command: &Rollback, shared: &Shared) -> anyhow::Result<Ex
         images: std::path::absolute(IMAGES)?,
         checklist: None,
     };
-    gate::release(&command.place, release, config, shared)
+    gate::release(&command.place, command.meant, release, config, shared)
 }
 
 pub(crate) fn smoke(command: &Smoke, shared: &Shared) -> anyhow::Result<ExitCode> {

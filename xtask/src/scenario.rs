@@ -1,8 +1,9 @@
-//! `list`, `plan`, `lint` and `schema`: scenario files, without a cluster.
+//! `list`, `plan`, `rbac`, `lint` and `schema`: scenario files, without a cluster.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use harness::access::Access;
 use harness::config::{Config, SuiteConfig};
 use harness::run::select::{self, Choice, SelectError};
 use harness::scenario;
@@ -39,6 +40,13 @@ pub(crate) struct List {
 /// Show what scenarios would touch.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Plan {
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
+/// Print what rehearsing scenarios needs to be allowed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rbac {
     #[command(flatten)]
     chosen: Chosen,
 }
@@ -105,6 +113,18 @@ pub(crate) fn plan(command: &Plan, shared: &Shared) -> anyhow::Result<ExitCode> 
         Output::Human => {
             plans.iter().try_for_each(|plan| say::result(describe(plan, &config.system.namespace)))?;
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn rbac(command: &Rbac, shared: &Shared) -> anyhow::Result<ExitCode> {
+    let config = config(&shared.config)?;
+    let plans = command.chosen.plans(&config, None)?;
+    let namespace = &config.system.namespace;
+    let access = Access::rehearsing(&plans, namespace);
+    match shared.output {
+        Output::Json => say::result(serde_json::to_string_pretty(&access.grants().collect::<Vec<_>>())?)?,
+        Output::Human => say::result(access.manifest(namespace).trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,11 +1,11 @@
 //! The cluster a run works on: how it is found, and how it is reached.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::client::ConfigExt as _;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -16,9 +16,11 @@ use tokio_rustls::rustls;
 use crate::event::{ClusterFacts, ClusterKind};
 use crate::kind;
 
+pub mod lease;
 pub(crate) mod objects;
 pub mod permission;
 pub mod pods;
+pub mod reach;
 mod reason;
 
 pub(crate) use reason::reason;
@@ -51,7 +53,7 @@ pub enum Selection {
     },
 }
 
-/// A cluster that answers. Clones share connections.
+/// A cluster that answers. Clones share connections, and ways to Services.
 #[derive(Clone)]
 pub struct Cluster {
     /// Acts on the cluster: reads, writes, watches. Its transparent retries are off.
@@ -65,6 +67,7 @@ pub struct Cluster {
     pub facts: ClusterFacts,
     /// The API server for plain, measured connections (`pods/NAME:PORT/proxy/…`).
     pub api: Arc<ApiEndpoint>,
+    reaches: reach::Reaches,
 }
 
 /// The API server's address and credentials, for connections that are measured.
@@ -171,7 +174,7 @@ impl Cluster {
             .map_err(|reason| ClusterError::Silent { name: name.clone(), server: server.clone(), reason })?;
         let facts = ClusterFacts { kind, name, server, version, uid, namespace: namespace.to_owned() };
         let (namespace, home) = (namespace.to_owned(), namespace.to_owned());
-        Ok(Self { client, namespace, home, facts, api: Arc::new(api) })
+        Ok(Self { client, namespace, home, facts, api: Arc::new(api), reaches: reach::Reaches::default() })
     }
 
     /// The same cluster in another namespace, which stands for this one: a lane.
@@ -185,34 +188,6 @@ impl Cluster {
     #[must_use]
     pub fn is_lane(&self) -> bool {
         self.namespace != self.home
-    }
-
-    /// The address on this machine that leads to the Service: its first node port.
-    ///
-    /// # Errors
-    /// [`ClusterError::Unreachable`] where it has none, or this machine is not a node.
-    pub async fn service_address(&self, service: &str) -> Result<SocketAddr, ClusterError> {
-        let unreachable = |reason: String| ClusterError::Unreachable {
-            service: service.to_owned(),
-            namespace: self.namespace.clone(),
-            reason,
-        };
-        match self.facts.kind {
-            ClusterKind::Embedded | ClusterKind::Kind => {}
-            ClusterKind::Context => {
-                return Err(unreachable("node ports of other clusters cannot be reached from here".to_owned()));
-            }
-        }
-        let services: Api<Service> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found = services.get(service).await.map_err(|error| unreachable(reason(&error)))?;
-        let ports = found.spec.and_then(|spec| spec.ports).unwrap_or_default();
-        let node_port = ports.iter().find_map(|port| port.node_port).and_then(|port| u16::try_from(port).ok());
-        let port = node_port.ok_or_else(|| unreachable("it has no node port; give it `type: NodePort`".to_owned()))?;
-        match self.facts.kind {
-            // Its node listens on this machine's loopback.
-            ClusterKind::Embedded | ClusterKind::Context => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-            ClusterKind::Kind => kind::ports::address(&self.facts.name, port).await.map_err(unreachable),
-        }
     }
 }
 

@@ -69,6 +69,11 @@ pub enum SocketEnd {
         /// What it was.
         error: String,
     },
+    /// The way to the system broke, which says nothing of the system.
+    Way {
+        /// How.
+        reason: String,
+    },
 }
 
 /// The kinds of [`SocketEnd`], as a scenario names them.
@@ -87,6 +92,9 @@ pub enum SocketEndKind {
     HalfOpen,
     /// No WebSocket any more.
     Broken,
+    /// The way broke: nothing that a scenario could ask for.
+    #[serde(skip)]
+    Way,
 }
 
 impl SocketEnd {
@@ -100,14 +108,24 @@ impl SocketEnd {
             Self::NoAnswer => SocketEndKind::NoAnswer,
             Self::HalfOpen => SocketEndKind::HalfOpen,
             Self::Broken { .. } => SocketEndKind::Broken,
+            Self::Way { .. } => SocketEndKind::Way,
         }
     }
 
     /// Whether an end by itself is a loss. A planned move is a 1001 after the answer in
-    /// flight; 1000 and 1012 say the same in other words.
+    /// flight; 1000 and 1012 say the same in other words. What the way took is nobody's loss.
     #[must_use]
     pub const fn is_loss(&self, cut: bool) -> bool {
-        cut || !matches!(self, Self::Closed { code: 1000 | 1001 | 1012, .. })
+        match self {
+            Self::Way { .. } => false,
+            Self::Closed { code: 1000 | 1001 | 1012, .. } => cut,
+            Self::Closed { .. }
+            | Self::Reset
+            | Self::Unclosed
+            | Self::NoAnswer
+            | Self::HalfOpen
+            | Self::Broken { .. } => true,
+        }
     }
 }
 
@@ -117,6 +135,7 @@ impl fmt::Display for SocketEnd {
             Self::Closed { code, reason } if reason.is_empty() => write!(formatter, "closed by {code}"),
             Self::Closed { code, reason } => write!(formatter, "closed by {code} ({reason})"),
             Self::Broken { error } => write!(formatter, "broken ({error})"),
+            Self::Way { reason } => write!(formatter, "taken by the way ({reason})"),
             Self::Reset | Self::Unclosed | Self::NoAnswer | Self::HalfOpen => self.kind().fmt(formatter),
         }
     }
@@ -131,6 +150,7 @@ impl fmt::Display for SocketEndKind {
             Self::NoAnswer => "given up without an answer",
             Self::HalfOpen => "half-open (our ping was not answered)",
             Self::Broken => "broken",
+            Self::Way => "taken by the way",
         })
     }
 }
@@ -153,5 +173,6 @@ mod tests {
         check(SocketEnd::Unclosed, false, true);
         check(SocketEnd::HalfOpen, false, true);
         check(SocketEnd::NoAnswer, true, true);
+        check(SocketEnd::Way { reason: "reset".to_owned() }, true, false);
     }
 }

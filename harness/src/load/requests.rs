@@ -42,8 +42,14 @@ pub(crate) struct Sent {
 /// intended start.
 ///
 /// # Errors
-/// The reason, where we could not send it.
+/// The reason, where we could not send it, or the way to the system may have lost it.
 pub(crate) async fn send(target: Arc<Target>, intended: Offset, fresh: bool, clock: RunClock) -> Result<Sent, String> {
+    let sent = attempt(&target, intended, fresh, clock).await?;
+    let lost = sent.lost.is_some().then(|| target.door.excuse(clock.instant(intended), clock.instant(clock.now())));
+    lost.flatten().map_or(Ok(sent), Err)
+}
+
+async fn attempt(target: &Target, intended: Offset, fresh: bool, clock: RunClock) -> Result<Sent, String> {
     let until = clock.instant(intended + LOST_AFTER);
     let lost = |reason: String| Ok(Sent { request: Request { intended, latency: None }, lost: Some(reason) });
     let kept = if fresh { None } else { target.kept().pop() };

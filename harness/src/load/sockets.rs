@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::LOST_AFTER;
 use super::table::SocketTable;
 use crate::clock::RunClock;
-use crate::event::{Offset, SocketChange, SocketEvent};
+use crate::event::{Offset, SocketChange, SocketEnd, SocketEndKind, SocketEvent};
 use crate::sample::door::{Door, Failure, Wire};
 use crate::sample::websocket::{self, Refused};
 use crate::scenario::plan::SocketQuestion;
@@ -23,6 +23,9 @@ mod talk;
 pub(crate) use comeback::Comeback;
 use talk::{Ended, Talk};
 
+/// How long it may take until a socket without a word is known to be dead: as long as the next
+/// piece of an answer may take.
+const DEAD_FOR_MAX: Duration = talk::PIECE_WITHIN;
 /// How long a goodbye at the end of the load may take.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -80,6 +83,7 @@ impl Holder {
             };
             drop(socket);
             away_since = clock.now();
+            let ended = self.excused(ended, away_since);
             lost = ended.end.is_loss(ended.cut);
             ask_again = ended.unanswered && !lost;
             self.ended(away_since, ended, lost).await;
@@ -105,7 +109,9 @@ impl Holder {
                     biased;
                     tried = &mut trying => tried,
                     () = sleep_until(clock.instant(lost_at)), if !lost => {
-                        self.tell(lost_at, SocketChange::Overdue).await;
+                        if self.excuse(away_since, lost_at).is_none() {
+                            self.tell(lost_at, SocketChange::Overdue).await;
+                        }
                         lost = true;
                         trying.await
                     }
@@ -133,6 +139,31 @@ impl Holder {
             Ok(Err(Refused::Broken(failure))) => Err(Some(failure)),
             Ok(Err(Refused::Answered { .. })) | Err(_) => Err(None),
         }
+    }
+
+    /// What the way to the system took is told as that.
+    fn excused(&self, ended: Ended, at: Offset) -> Ended {
+        let from = match ended.end.kind() {
+            // Found out long after.
+            SocketEndKind::NoAnswer | SocketEndKind::HalfOpen => {
+                Offset::from_duration(at.since(Offset::ZERO).saturating_sub(DEAD_FOR_MAX))
+            }
+            SocketEndKind::Closed
+            | SocketEndKind::Reset
+            | SocketEndKind::Unclosed
+            | SocketEndKind::Broken
+            | SocketEndKind::Way => at,
+        };
+        let is_loss = ended.end.is_loss(ended.cut);
+        match self.excuse(from, at).filter(|_| is_loss) {
+            Some(reason) => Ended { end: SocketEnd::Way { reason }, ..ended },
+            None => ended,
+        }
+    }
+
+    fn excuse(&self, from: Offset, until: Offset) -> Option<String> {
+        let clock = self.shared.clock;
+        self.shared.door.excuse(clock.instant(from), clock.instant(until))
     }
 
     async fn opened(&self, attempts: u32) {

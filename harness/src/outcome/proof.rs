@@ -130,6 +130,7 @@ impl Evidence {
     pub(super) fn socket(&mut self, event: &SocketEvent) {
         if let SocketChange::Ended { end, .. } = &event.what
             && !event.backs_off
+            && end.kind() != SocketEndKind::Way
             && self.fault.is_some_and(|fault| event.at >= fault)
         {
             self.closed.push((event.at, end.kind()));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::event::{Offset, SocketChange, SocketEnd, SocketEvent};
+use crate::event::{Offset, SocketChange, SocketEnd, SocketEndKind, SocketEvent};
 
 /// Kinds of end that are told apart; what comes after them is counted with the last one.
 const ENDS_MAX: usize = 32;
@@ -61,7 +61,8 @@ impl Sockets {
                 self.level(event, 1);
             }
             SocketChange::Ended { end, cut, lost } => {
-                held.away_since = Some((event.at, is_after));
+                // How long the way kept it away is not the system's doing either.
+                held.away_since = Some((event.at, is_after && end.kind() != SocketEndKind::Way));
                 match (event.backs_off, is_after) {
                     (true, _) => {}
                     (false, true) => self.count(end, *cut, *lost),

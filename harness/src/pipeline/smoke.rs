@@ -1,6 +1,5 @@
 //! Smoke test: does the release answer what `gate.toml` expects, through its Services?
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::rollback::seconds;
 use super::{Sink, StageError, stage};
 use crate::clock::RunClock;
+use crate::cluster::reach::Reached;
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::{Ask, Config, HttpExpectation, SmokeCheck, WebsocketExpectation};
 use crate::event::{Offset, StageResult};
@@ -27,6 +27,10 @@ const REACHED_WITHIN: Duration = Duration::from_secs(10);
 /// How long one try to get in may take, and how often it is tried.
 const TRY_WITHIN: Duration = Duration::from_secs(1);
 const TRY_EVERY: Duration = Duration::from_millis(100);
+/// How often a check is asked again whose way to the system broke meanwhile.
+const AGAIN_MAX: u32 = 20;
+/// Pause before that.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// The longest answer that is read.
 const BODY_MAX: usize = 1 << 20;
 
@@ -123,31 +127,30 @@ pub(super) async fn ask_all(
     if checks.is_empty() {
         return Err(SmokeError::Nothing(if quick { "quick smoke check" } else { "smoke check" }));
     }
-    let mut reached: Vec<(&str, SocketAddr)> = Vec::new();
+    let mut known: Vec<(&str, Reached)> = Vec::new();
     let mut results = Vec::new();
     for check in checks {
-        let known = reached.iter().find(|(service, _)| *service == check.service).map(|(_, address)| *address);
-        let address = match known {
-            Some(address) => address,
+        let reached = match known.iter().find(|(service, _)| *service == check.service) {
+            Some((_, reached)) => reached.clone(),
             None => {
-                let address = cluster.service_address(&check.service).await?;
-                results.push(reach(&check.service, address).await);
-                reached.push((&check.service, address));
-                address
+                let reached = cluster.reach(&check.service).await?;
+                results.push(reach(&check.service, &reached).await);
+                known.push((&check.service, reached.clone()));
+                reached
             }
         };
-        results.push(ask(check, address, version).await);
+        results.push(ask(check, &reached, version).await);
     }
     Ok(results)
 }
 
 /// Waits until the Service answers anything at all.
-async fn reach(service: &str, address: SocketAddr) -> SmokeResult {
+async fn reach(service: &str, reached: &Reached) -> SmokeResult {
     let clock = RunClock::start();
     let mut tries = tokio::time::interval(TRY_EVERY);
     let (passed, seen) = loop {
         tries.tick().await;
-        let seen = match tokio::time::timeout(TRY_WITHIN, get(address, "/")).await {
+        let seen = match tokio::time::timeout(TRY_WITHIN, get(reached, "/")).await {
             Ok(Ok((status, _))) => break (true, format!("answered {status}")),
             Ok(Err(reason)) => reason,
             Err(_) => "no answer".to_owned(),
@@ -158,15 +161,36 @@ async fn reach(service: &str, address: SocketAddr) -> SmokeResult {
     };
     let took = clock.now().since(Offset::ZERO);
     let (name, service) = (format!("service {service} is reached"), service.to_owned());
-    SmokeResult { name, service, passed, detail: format!("{address}: {seen}"), took }
+    let through =
+        reached.news().map_or_else(|| reached.address.to_string(), |news| format!("{}; {news}", reached.address));
+    SmokeResult { name, service, passed, detail: format!("{through}: {seen}"), took }
 }
 
-async fn ask(check: &SmokeCheck, address: SocketAddr, version: &str) -> SmokeResult {
+/// Asks once, and again where the way there broke meanwhile.
+async fn ask(check: &SmokeCheck, reached: &Reached, version: &str) -> SmokeResult {
+    let clock = RunClock::start();
+    let mut again = 0;
+    loop {
+        let began = clock.instant(clock.now());
+        let mut result = ask_once(check, reached, version).await;
+        let excuse =
+            reached.way().filter(|_| !result.passed).and_then(|way| way.excuse(began, clock.instant(clock.now())));
+        let Some(excuse) = excuse else { return result };
+        again += 1;
+        if again > AGAIN_MAX {
+            result.detail = format!("{}; {excuse}", result.detail);
+            return result;
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
+    }
+}
+
+async fn ask_once(check: &SmokeCheck, reached: &Reached, version: &str) -> SmokeResult {
     let clock = RunClock::start();
     let asked = async {
         match &check.ask {
-            Ask::Http(expectation) => http(expectation, address, version).await,
-            Ask::Websocket(expectation) => websocket(expectation, address, version).await,
+            Ask::Http(expectation) => http(expectation, reached, version).await,
+            Ask::Websocket(expectation) => websocket(expectation, reached, version).await,
         }
     };
     let answer = tokio::time::timeout(check.within, asked).await;
@@ -179,18 +203,18 @@ async fn ask(check: &SmokeCheck, address: SocketAddr, version: &str) -> SmokeRes
     SmokeResult { name: check.name.clone(), service: check.service.clone(), passed, detail, took }
 }
 
-async fn http(expectation: &HttpExpectation, address: SocketAddr, version: &str) -> Result<String, String> {
-    let (status, body) = get(address, &expectation.path).await?;
+async fn http(expectation: &HttpExpectation, reached: &Reached, version: &str) -> Result<String, String> {
+    let (status, body) = get(reached, &expectation.path).await?;
     expect::http(expectation, status, &body, version)
 }
 
 /// A GET on a connection of its own: no pool, no redirects, no retries.
-async fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
-    let stream = connect(address).await?;
+async fn get(reached: &Reached, path: &str) -> Result<(u16, String), String> {
+    let stream = connect(reached).await?;
     let broken = |error: hyper::Error| format!("broken: {error}");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let request = hyper::Request::get(path)
-        .header(hyper::header::HOST, address.to_string())
+        .header(hyper::header::HOST, reached.authority())
         .header(hyper::header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| format!("cannot be asked: {error}"))?;
@@ -213,9 +237,9 @@ async fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
     }
 }
 
-async fn websocket(expectation: &WebsocketExpectation, address: SocketAddr, version: &str) -> Result<String, String> {
-    let stream = connect(address).await?;
-    let url = format!("ws://{address}{}", expectation.path);
+async fn websocket(expectation: &WebsocketExpectation, reached: &Reached, version: &str) -> Result<String, String> {
+    let stream = connect(reached).await?;
+    let url = format!("ws://{}{}", reached.authority(), expectation.path);
     let shook = tokio_tungstenite::client_async(url, stream).await;
     let (mut socket, _) = shook.map_err(|error| format!("no handshake: {error}"))?;
     let send = Message::text(expectation.send.to_string());
@@ -245,8 +269,8 @@ async fn websocket(expectation: &WebsocketExpectation, address: SocketAddr, vers
     Ok(conversation.summary())
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    TcpStream::connect(address).await.map_err(|error| format!("not connected: {error}"))
+async fn connect(reached: &Reached) -> Result<TcpStream, String> {
+    TcpStream::connect(reached.address).await.map_err(|error| format!("not connected: {error}"))
 }
 
 fn lines(results: &[SmokeResult]) -> Vec<String> {

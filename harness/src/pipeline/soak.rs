@@ -93,7 +93,11 @@ async fn under_load(
     cancel: &CancellationToken,
     sink: Sink<'_>,
 ) -> Result<Soak, SoakError> {
-    let door = Door::direct(cluster.service_address(&plan.service).await?);
+    let reached = cluster.reach(&plan.service).await?;
+    if let Some(text) = reached.news() {
+        sink(What::Note { text });
+    }
+    let door = Door::to(&reached);
     let (into, seen) = mpsc::channel(OBSERVATIONS_MAX);
     // Held to the end: the load asks for its rate.
     let (_rate, rate) = watch::channel(Rate::full());

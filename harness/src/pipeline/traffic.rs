@@ -136,8 +136,11 @@ impl Traffic {
         wanted: &TrafficConfig,
         cancel: &CancellationToken,
     ) -> Result<Flowing, String> {
-        let address = cluster.service_address(&wanted.service).await.map_err(|error| error.to_string())?;
-        let door = Door::direct(address);
+        let reached = cluster.reach(&wanted.service).await.map_err(|error| error.to_string())?;
+        if let Some(text) = reached.news() {
+            self.tell.tell(What::Note { text }).await;
+        }
+        let door = Door::to(&reached);
         self.wait_until_it_answers(door.clone(), &wanted.load).await?;
         let (into, observed) = mpsc::channel(OBSERVED_MAX);
         let (flow, flowing) = watch::channel(Flow::default());
@@ -181,9 +184,10 @@ impl Traffic {
                     "it did not answer {FLOWING} requests in a row within {within}; last seen: {last}"
                 ));
             }
-            match requests::send(target.clone(), now, true, self.clock).await?.lost {
-                None => in_a_row += 1,
-                Some(reason) => {
+            let sent = requests::send(target.clone(), now, true, self.clock).await;
+            match sent.map(|sent| sent.lost) {
+                Ok(None) => in_a_row += 1,
+                Ok(Some(reason)) | Err(reason) => {
                     (in_a_row, last) = (0, reason);
                     sleep_until(self.clock.instant(now + ASK_AGAIN)).await;
                 }

@@ -11,6 +11,7 @@ use http::HeaderValue;
 use rustix::io::Errno;
 use serde::Deserialize;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
@@ -18,6 +19,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_util::either::Either;
 
 use crate::cluster::ApiEndpoint;
+use crate::cluster::reach::{Reached, Way};
 
 /// Why there is no right answer, and whose doing it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Door {
     address: SocketAddr,
     host: HeaderValue,
     api: Option<ApiDoor>,
+    /// What may be to blame in the system's place, where the way is a port-forward.
+    way: Option<Arc<Way>>,
 }
 
 #[derive(Clone)]
@@ -51,7 +55,22 @@ impl Door {
     #[must_use]
     pub fn direct(address: SocketAddr) -> Self {
         let host = HeaderValue::from_str(&address.to_string()).expect("an address is printable ASCII");
-        Self { address, host, api: None }
+        Self { address, host, api: None, way: None }
+    }
+
+    /// To a Service as it was reached.
+    #[must_use]
+    pub fn to(reached: &Reached) -> Self {
+        Self::direct(reached.address).on_the_way_to(reached)
+    }
+
+    /// The same door, where it leads to a Service that was reached: what stands between asks for
+    /// nothing of its own, and ends with the way.
+    #[must_use]
+    pub fn on_the_way_to(mut self, reached: &Reached) -> Self {
+        self.host = reached.host.clone().unwrap_or(self.host);
+        self.way = reached.way().cloned();
+        self
     }
 
     /// To the API server, which passes on to a pod.
@@ -64,12 +83,18 @@ impl Door {
         let host = format!("{}:{}", name.to_str(), endpoint.address.port());
         let api = ApiDoor { tls: Arc::clone(&endpoint.tls), name, authorization: endpoint.authorization.clone() };
         let host = HeaderValue::from_str(&host).expect("a name of a certificate is printable ASCII");
-        Ok(Self { address: endpoint.address, host, api: Some(api) })
+        Ok(Self { address: endpoint.address, host, api: Some(api), way: None })
     }
 
     /// Whether the API server stands between us and the system.
     pub(crate) fn is_api(&self) -> bool {
         self.api.is_some()
+    }
+
+    /// Why what went wrong between these instants may be the way's doing; `None` where it is the
+    /// system's.
+    pub(crate) fn excuse(&self, from: Instant, until: Instant) -> Option<String> {
+        self.way.as_ref()?.excuse(from, until)
     }
 
     /// Headers that every request through here carries.

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -33,6 +33,8 @@ pub(crate) struct Connection {
 /// A complete answer.
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
+    /// Of what sort the body is, where the answer says so.
+    pub(crate) kind: Option<HeaderValue>,
     pub(crate) body: Bytes,
 }
 
@@ -73,9 +75,10 @@ impl Connection {
                 }
             };
             let status = response.status();
+            let kind = response.headers().get(http::header::CONTENT_TYPE).cloned();
             let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
             let body = body.map_err(|error| Unanswered::Broken(format!("{status}, then: {error}")))?;
-            Ok(Reply { status, body: body.to_bytes() })
+            Ok(Reply { status, kind, body: body.to_bytes() })
         };
         tokio::pin!(exchange);
         loop {

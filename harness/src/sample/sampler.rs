@@ -368,6 +368,7 @@ impl Sampler {
                     pulse: Arc::clone(pulse),
                     into: self.into.clone(),
                     sockets: Arc::clone(&self.sockets),
+                    service: self.service.clone(),
                     cancel: self.cancel.clone(),
                 };
                 looks.spawn(start.go());
@@ -393,6 +394,8 @@ struct Start {
     pulse: Arc<Pulse>,
     into: Observations,
     sockets: Arc<SocketTable>,
+    /// Knows what the way to the system may be to blame for.
+    service: Door,
     cancel: CancellationToken,
 }
 
@@ -428,8 +431,22 @@ impl Start {
         let (answer, of) = looked.map_or((None, None), |(answer, of)| (Some(answer), of));
         let done = clock.now();
         let times = Times { intended: *intended, done, stalled: self.pulse.stalled(*intended, done) };
-        let seen = judge(answer.as_ref(), times, place.slow, place.timeout);
+        let seen = self.excused(judge(answer.as_ref(), times, place.slow, place.timeout), of, done);
         (seen, answer.and_then(Result::ok).flatten(), done, of)
+    }
+}
+
+impl Start {
+    /// What is bad while the way to the system does not work says nothing about the system.
+    fn excused(&self, seen: Seen, of: Option<Offset>, done: Offset) -> Seen {
+        let from = of.map_or(self.intended, |of| of.min(self.intended));
+        match seen {
+            Seen::Bad { reason } => match self.service.excuse(self.clock.instant(from), self.clock.instant(done)) {
+                Some(excuse) => Seen::Missing { reason: excuse },
+                None => Seen::Bad { reason },
+            },
+            Seen::Good | Seen::Missing { .. } => seen,
+        }
     }
 }
 

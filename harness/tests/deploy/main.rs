@@ -3,6 +3,7 @@
 
 mod cluster;
 mod lanes;
+mod lease;
 
 use std::fs;
 

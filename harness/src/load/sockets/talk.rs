@@ -19,7 +19,7 @@ use crate::sample::websocket::{TYPING, is_prediction};
 /// Time between two `typing` frames on one socket.
 const TYPING_EVERY: Duration = Duration::from_secs(2);
 /// How long the next piece of an answer to a question may take.
-const PIECE_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const PIECE_WITHIN: Duration = Duration::from_secs(15);
 /// How long anything at all may take to come after our own ping.
 pub(crate) const PONG_WITHIN: Duration = Duration::from_secs(2);
 

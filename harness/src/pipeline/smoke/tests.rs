@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::*;
 
 /// A server that treats each connection as told, until the test drops it.
-async fn server(treat: fn(TcpStream) -> BoxFuture<'static, ()>) -> (SocketAddr, JoinSet<()>) {
+async fn server(treat: fn(TcpStream) -> BoxFuture<'static, ()>) -> (Reached, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
@@ -19,7 +19,7 @@ async fn server(treat: fn(TcpStream) -> BoxFuture<'static, ()>) -> (SocketAddr, 
             connections.spawn(treat(stream));
         }
     });
-    (address, tasks)
+    (Reached::at("s", address), tasks)
 }
 
 fn check(within: Duration, ask: Ask) -> SmokeCheck {
@@ -54,7 +54,7 @@ async fn a_right_answer_passes_and_a_cut_one_does_not() {
         })
     })
     .await;
-    let result = ask(&check(LONG, ping()), good, "v1").await;
+    let result = ask(&check(LONG, ping()), &good, "v1").await;
     assert!(result.passed, "{result:?}");
     assert_eq!(result.detail, "200");
 
@@ -65,7 +65,7 @@ async fn a_right_answer_passes_and_a_cut_one_does_not() {
         })
     })
     .await;
-    let result = ask(&check(LONG, ping()), cut, "v1").await;
+    let result = ask(&check(LONG, ping()), &cut, "v1").await;
     assert!(!result.passed && result.detail.starts_with("answer cut"), "{result:?}");
 }
 
@@ -78,14 +78,14 @@ async fn silence_and_refusal_are_told_apart() {
         })
     })
     .await;
-    let result = ask(&check(Duration::from_millis(50), ping()), silent, "v1").await;
+    let result = ask(&check(Duration::from_millis(50), ping()), &silent, "v1").await;
     assert!(!result.passed);
     assert_eq!(result.detail, "no complete answer within 50ms");
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = listener.local_addr().unwrap();
     drop(listener);
-    let result = ask(&check(LONG, ping()), nobody, "v1").await;
+    let result = ask(&check(LONG, ping()), &Reached::at("s", nobody), "v1").await;
     assert!(result.detail.starts_with("not connected: "), "{result:?}");
 }
 
@@ -102,7 +102,7 @@ async fn a_conversation_is_held_to_its_end() {
         })
     })
     .await;
-    let result = ask(&check(LONG, query()), good, "v1").await;
+    let result = ask(&check(LONG, query()), &good, "v1").await;
     assert!(result.passed, "{result:?}");
     assert_eq!(result.detail, "3 messages");
 
@@ -114,7 +114,7 @@ async fn a_conversation_is_held_to_its_end() {
         })
     })
     .await;
-    let result = ask(&check(LONG, query()), early, "v1").await;
+    let result = ask(&check(LONG, query()), &early, "v1").await;
     assert!(!result.passed);
     assert_eq!(result.detail, r#"closed (no code) before {"type":"final_answer"}"#);
 }
@@ -128,7 +128,7 @@ async fn a_service_is_reached_once_it_answers() {
         })
     })
     .await;
-    let result = reach("web", good).await;
+    let result = reach("web", &good).await;
     assert!(result.passed);
-    assert_eq!(result.detail, format!("{good}: answered 404"));
+    assert_eq!(result.detail, format!("{}: answered 404", good.address));
 }

@@ -1,6 +1,5 @@
 //! A live cluster: the Kubernetes API on one side, the measuring threads on the other.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Observation, Observations, Rate, System, SystemError};
 use crate::clock::RunClock;
 use crate::cluster::Cluster;
+use crate::cluster::reach::Reached;
 use crate::duration;
 use crate::event::{PodFacts, What};
 use crate::fault::{Fault, Reach, Receipt};
@@ -66,14 +66,14 @@ impl Live {
     }
 
     /// Where the Service is, and which pods there are: what observing starts from.
-    async fn first_look(&self, plan: &Plan) -> Result<(SocketAddr, Pods), SystemError> {
+    async fn first_look(&self, plan: &Plan) -> Result<(Reached, Pods), SystemError> {
         let until = self.clock.instant(self.clock.now() + FIRST_LOOK_WITHIN);
         let mut last = "no answer".to_owned();
         let looking = async {
             loop {
-                let address = self.cluster.service_address(&plan.service).await.map_err(|error| error.to_string());
-                match (address, pods::list(&self.cluster).await) {
-                    (Ok(address), Ok(pods)) => return (address, Pods::from(pods)),
+                let reached = self.cluster.reach(&plan.service).await.map_err(|error| error.to_string());
+                match (reached, pods::list(&self.cluster).await) {
+                    (Ok(reached), Ok(pods)) => return (reached, Pods::from(pods)),
                     (Err(reason), _) => last = reason,
                     (_, Err(error)) => last = error.to_string(),
                 }
@@ -102,11 +102,15 @@ impl System for Live {
         let unreachable = |reason: String| SystemError { message: reason, transient: false };
         let api = Door::api(&self.cluster.api).map_err(unreachable)?;
         let Some(looked) = cancel.run_until_cancelled(self.first_look(plan)).await else { return Ok(()) };
-        let (address, pods) = looked?;
-        let standing = Between::stand(plan, &self.cluster, self.clock, self.seed, address, &into);
+        let (reached, pods) = looked?;
+        if let Some(text) = reached.news() {
+            // The engine listens as long as it observes.
+            let _ = into.send(Observation::Record(What::Note { text })).await;
+        }
+        let standing = Between::stand(plan, &self.cluster, self.clock, self.seed, reached.address, &into);
         let Some(stood) = cancel.run_until_cancelled(standing).await else { return Ok(()) };
         let mut between = stood?;
-        let service = Door::direct(between.address());
+        let service = Door::direct(between.address()).on_the_way_to(&reached);
         self.go_through(between.remote());
         // Whatever ends first ends the others.
         let ours = cancel.child_token();
