@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use gameday_tests::{Ended, Place, eventually, program, project};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
 
 /// What a bad row must end with.
 struct Expected<'a> {
@@ -378,10 +380,9 @@ fn a_cluster_that_nobody_allowed_is_refused_before_the_first_write() {
         ended_badly(command, &there(command), &expected);
         assert!(!place.runs().join("latest").exists(), "{command}: a run that did not begin has no report");
     }
-    if let Some(mut kubectl) = cluster.kubectl() {
-        let namespaces = Ended::of(kubectl.args(["get", "namespaces", "-o", "name"])).expect_code(0).stdout;
-        assert!(!namespaces.contains("hsc-jit"), "something was written: {namespaces}");
-    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let namespace = runtime.block_on(async { Api::<Namespace>::all(cluster.client().await).get_opt("hsc-jit").await });
+    assert_eq!(namespace.unwrap(), None, "something was written");
 }
 
 #[test]

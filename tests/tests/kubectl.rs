@@ -1,16 +1,20 @@
 //! What a user of `kubectl` sees on the embedded cluster, with the whole stand-in on it.
 //!
-//! One cluster serves every step: they go from looking to changing, and each leaves the
-//! system well for the next.
+//! `GAMEDAY_KUBECTLS` names the programs to try, of whatever versions, parted by `:`; where it is not set,
+//! that is the `kubectl` of this machine. Each has a cluster of its own that serves every step: they go
+//! from looking to changing, and each leaves the system well for the next.
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
+use std::env;
 use std::io::{BufRead, BufReader, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use gameday_tests::{Cluster, Ended, Place, eventually, kill};
+use gameday_tests::{Cluster, Ended, Place, eventually, kill, tell};
 use serde_json::Value;
 
 /// How long anything here may take on a busy machine.
@@ -18,12 +22,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `kubectl -n hsc-jit` against one cluster.
 struct Kubectl<'a> {
+    program: &'a Path,
     cluster: &'a Cluster<'a>,
 }
 
 impl Kubectl<'_> {
     fn command(&self, line: &str) -> Command {
-        let mut command = self.cluster.kubectl().unwrap();
+        let mut command = self.cluster.kubectl(self.program);
         command.args(["-n", "hsc-jit"]).args(line.split_whitespace());
         command
     }
@@ -113,16 +118,54 @@ fn rows(table: &str) -> Vec<Vec<&str>> {
     table.lines().skip(1).map(|line| line.split_whitespace().collect()).collect()
 }
 
+/// The programs to try, and the version that each says it is.
+fn programs() -> Vec<(PathBuf, String)> {
+    let named = env::var_os("GAMEDAY_KUBECTLS");
+    let is_named = named.is_some();
+    let programs: Vec<PathBuf> =
+        named.map_or_else(|| vec!["kubectl".into()], |paths| env::split_paths(&paths).collect());
+    programs
+        .into_iter()
+        .filter_map(|program| match version(&program) {
+            Some(version) => Some((program, version)),
+            None if is_named => panic!("GAMEDAY_KUBECTLS: {} tells no version", program.display()),
+            None => None,
+        })
+        .collect()
+}
+
+fn version(program: &Path) -> Option<String> {
+    let told = Command::new(program).args(["version", "--client", "--output", "json"]).output().ok()?;
+    let told: Value = serde_json::from_slice(&told.stdout).ok()?;
+    told["clientVersion"]["gitVersion"].as_str().map(str::to_owned)
+}
+
 #[test]
-fn kubectl_sees_and_moves_the_stand_in_as_on_any_cluster() {
-    let place = Place::new();
-    let cluster = place.cluster();
-    if cluster.kubectl().is_none() {
-        eprintln!("skipped: this machine has no kubectl");
+fn every_kubectl_sees_and_moves_the_stand_in_as_on_any_cluster() {
+    let programs = programs();
+    if programs.is_empty() {
+        tell("skipped: kubectl: this machine has none; GAMEDAY_KUBECTLS can name some");
         return;
     }
+    let mut failed = Vec::new();
+    for (program, version) in programs {
+        // What went wrong is printed where it happened; the other versions are still to be heard.
+        match catch_unwind(AssertUnwindSafe(|| sees_and_moves_the_stand_in(&program))) {
+            Ok(()) => tell(&format!("kubectl {version}: ok")),
+            Err(_) => {
+                tell(&format!("kubectl {version}: FAILED"));
+                failed.push(version);
+            }
+        }
+    }
+    assert!(failed.is_empty(), "kubectl of these versions: {failed:?}");
+}
+
+fn sees_and_moves_the_stand_in(program: &Path) {
+    let place = Place::new();
+    let cluster = place.cluster();
     place.run(["deploy"]).expect_code(0);
-    let kubectl = Kubectl { cluster: &cluster };
+    let kubectl = Kubectl { program, cluster: &cluster };
     get(&kubectl);
     describe(&kubectl);
     logs(&kubectl);
@@ -333,7 +376,9 @@ fn scale(kubectl: &Kubectl<'_>) {
 fn delete(kubectl: &Kubectl<'_>) {
     let uid = || kubectl.prints("get pod redis-0 -o jsonpath={.metadata.uid}");
     let before = uid();
-    assert_eq!(kubectl.prints("delete pod redis-0"), "pod \"redis-0\" deleted\n");
+    // From 1.34 on it also names the namespace.
+    let said = kubectl.prints("delete pod redis-0");
+    assert!(said.starts_with("pod \"redis-0\" deleted"), "{said}");
     // `wait` refuses an object that is not there yet, on any cluster.
     eventually(PATIENCE, || match kubectl.run("wait --for=condition=ready pod/redis-0 --timeout=30s") {
         Ended { code: 0, stdout, .. } if stdout == "pod/redis-0 condition met\n" => Ok(()),

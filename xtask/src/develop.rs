@@ -54,6 +54,8 @@ struct Ended {
     took: Duration,
     tally: Tally,
     succeeded: bool,
+    /// What it says it could not test on this machine, and why.
+    skipped: Vec<String>,
 }
 
 pub(crate) fn test(command: &Test, shared: &Shared) -> anyhow::Result<ExitCode> {
@@ -70,6 +72,9 @@ pub(crate) fn test(command: &Test, shared: &Shared) -> anyhow::Result<ExitCode> 
     say::result("\nslowest test programs:")?;
     for one in ended.iter().take(SLOWEST) {
         say::result(format!("  {:>6.1} s  {}", one.took.as_secs_f64(), one.name))?;
+    }
+    for line in ended.iter().flat_map(|one| &one.skipped) {
+        say::result(line)?;
     }
     for one in ended.iter().filter(|one| !one.succeeded) {
         say::result(format!("FAILED: {}", one.name))?;
@@ -176,8 +181,14 @@ impl Program {
         text.extend_from_slice(&output.stderr);
         let mut tally = Tally::default();
         String::from_utf8_lossy(&output.stdout).lines().for_each(|line| tally.add(line));
-        Ok((Ended { name: self.name.clone(), took, tally, succeeded: output.status.success() }, text))
+        let skipped = skipped(&String::from_utf8_lossy(&output.stderr));
+        Ok((Ended { name: self.name.clone(), took, tally, succeeded: output.status.success(), skipped }, text))
     }
+}
+
+/// What a test program says it left out.
+fn skipped(stderr: &str) -> Vec<String> {
+    stderr.lines().filter(|line| line.starts_with("skipped: ")).map(str::to_owned).collect()
 }
 
 impl Tally {
@@ -230,6 +241,13 @@ mod tests {
             tally.add(line);
         }
         assert_eq!(tally, Tally { passed: 13, failed: 2, ignored: 1 });
+    }
+
+    #[test]
+    fn what_is_left_out_is_repeated_with_its_reason() {
+        let said = "kubectl v1.36.2: ok\nskipped: a: no b\nit was skipped: no\nskipped: c: no d\n";
+        assert_eq!(skipped(said), ["skipped: a: no b", "skipped: c: no d"]);
+        assert_eq!(skipped(""), [""; 0]);
     }
 
     #[test]

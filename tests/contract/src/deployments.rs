@@ -10,7 +10,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::objects::{IDLE, container, deployment, pod_spec, ready_by_file};
-use crate::place::{Not, Outcome, Place, is, is_ready, stays, within};
+use crate::place::{Not, Outcome, Place, first_container, is, is_ready, stays, within};
 
 /// A container whose template differs by a variable.
 fn version(place: &Place, number: &str) -> Value {
@@ -31,6 +31,17 @@ fn with(mut object: Value, field: &str, value: Value) -> Value {
 
 fn surge(surge: u32, unavailable: u32) -> Value {
     json!({ "type": "RollingUpdate", "rollingUpdate": { "maxSurge": surge, "maxUnavailable": unavailable } })
+}
+
+/// Whether the pod's container runs.
+fn runs(pod: &Pod) -> bool {
+    first_container(pod).and_then(|it| it.state.as_ref()).is_some_and(|state| state.running.is_some())
+}
+
+/// Whether the pod's containers have ended for good.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Everything it wants is there, of its newest template, and nothing else counts.
@@ -205,12 +216,15 @@ pub(crate) async fn no_progress_is_told_after_the_deadline(place: Place) -> Outc
             condition(it, "Progressing") == Some(("False".into(), "ProgressDeadlineExceeded".into()))
         })
         .await?;
-    let pod = place.pods("app=one").await?.pop().context("there is no pod")?;
-    place.sh(&pod.name_any(), "touch /tmp/ready").await?;
+    let pod = place.pods("app=one").await?.pop().context("there is no pod")?.name_any();
+    // On a busy node the deadline may be over before the container runs.
+    place.until(&pod, "its container runs", runs).await?;
+    place.sh(&pod, "touch /tmp/ready").await?;
     rolled_out(&place).await.map(drop)
 }
 
-/// `Recreate` ends every old pod before it makes a new one.
+/// `Recreate` ends the processes of every old pod before it makes a new one. The object of a pod that has
+/// ended may stay a little longer.
 pub(crate) async fn recreate_ends_the_old_first(place: Place) -> Outcome {
     let strategy = json!({ "type": "Recreate" });
     let object = with(deployment("one", 2, pod_spec(version(&place, "1"))), "strategy", strategy);
@@ -221,10 +235,10 @@ pub(crate) async fn recreate_ends_the_old_first(place: Place) -> Outcome {
     let mut mixed = false;
     within("every pod is new", async || {
         let all = place.api::<Pod>().list(&ListParams::default().labels("app=one")).await?.items;
-        let old = all.iter().filter(|pod| before.contains(&pod.uid())).count();
-        mixed |= old > 0 && old < all.len();
+        let (old, new): (Vec<_>, Vec<_>) = all.iter().partition(|pod| before.contains(&pod.uid()));
+        mixed |= !new.is_empty() && old.iter().any(|pod| !has_ended(pod));
         let ready = all.iter().filter(|pod| is_ready(pod)).count();
-        if old == 0 && ready == 2 { Ok(()) } else { Err(Not(format!("{old} old, {ready} ready"))) }
+        if old.is_empty() && ready == 2 { Ok(()) } else { Err(Not(format!("{} old, {ready} ready", old.len()))) }
     })
     .await?;
     is("old and new at a time", mixed, false)
