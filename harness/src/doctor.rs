@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use embedded_cluster::launch::preflight;
 
 use crate::config::{Config, ConfigError};
+use crate::docker::Engine;
 use crate::image::{ImageError, host};
+use crate::kind;
 use crate::pipeline::{self, manifests};
 
 pub use embedded_cluster::launch::Finding;
@@ -36,7 +38,23 @@ pub fn examine(gate_file: &Path) -> Vec<Finding> {
         }
     }
     findings.extend(preflight());
+    findings.extend(for_kind());
     findings
+}
+
+/// What `--cluster kind` needs. The embedded cluster is what people start with, so what is not there
+/// is worth a word and no failure.
+fn for_kind() -> Vec<Finding> {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return Vec::new() };
+    let engine = match runtime.block_on(Engine::connect()) {
+        Ok(_) => "answers".to_owned(),
+        Err(error) => format!("only `--cluster kind` needs it: {error}"),
+    };
+    let program = match runtime.block_on(kind::version()) {
+        Ok(version) => version,
+        Err(error) => format!("only `--cluster kind` needs it: {error}"),
+    };
+    vec![good("Docker engine", engine), good("program `kind`", program)]
 }
 
 fn toolchain() -> Finding {

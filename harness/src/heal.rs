@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::event::{Event, What};
 use crate::fault::{Reach, Receipt};
 use crate::journal::{self, Journal, JournalError};
+use crate::kind::{self, Removed};
 use crate::system::SystemError;
 
 mod ledger;
@@ -100,6 +101,11 @@ pub async fn heal_dead_run(path: &Path) -> Result<Option<Vec<String>>, HealError
             ledger.removed(name)?;
         }
     }
+    for name in &left.clusters {
+        if told.is_done(&format!("kind cluster {name}"), remove_cluster(name).await) {
+            ledger.removed_cluster(name)?;
+        }
+    }
     ledger.close()?;
     tell_journal(&opened.journal, &told.lines, told.first_failure.is_none());
     told.first_failure.map_or(Ok(Some(told.lines)), Err)
@@ -176,6 +182,15 @@ async fn remove_until_verified(opened: &Opened, namespace: &str) -> Healed {
         Ok(if was_there { vec!["removed".to_owned()] } else { Vec::new() })
     };
     until_verified(opened, namespace, &format!("namespace {namespace}"), remove).await
+}
+
+/// Removes the cluster that a dead run had for itself; waits for the `kind` that the run has left behind.
+async fn remove_cluster(name: &str) -> Healed {
+    match kind::down(name, &mut |_| {}).await {
+        Ok(Removed::Cluster | Removed::Additions) => Ok(vec!["removed".to_owned()]),
+        Ok(Removed::Nothing) => Ok(Vec::new()),
+        Err(error) => Err(HealError::Unverified { what: format!("kind cluster {name}"), reason: error.to_string() }),
+    }
 }
 
 /// Why one try did not heal.

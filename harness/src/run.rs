@@ -178,7 +178,7 @@ pub async fn run(request: Request, display: Display, cancel: &CancellationToken)
             recorder.emit(What::Note { text: format!("healed what a dead run left: {line}") })?;
         }
     }
-    let (standing, lock) = match enter(&request, &state, directory.run()).await {
+    let (standing, lock) = match enter(&request, &state, &directory, &recorder, cancel).await {
         Ok(entered) => entered,
         Err(error) => {
             // Nothing has happened that a record could tell of.
@@ -189,7 +189,7 @@ pub async fn run(request: Request, display: Display, cancel: &CancellationToken)
     let ended = on_cluster(&request, lanes, &standing, &state, &directory, &recorder, cancel).await;
     // A cluster of the run's own goes whatever became of the run, and its lock with it.
     let own = standing.is_own();
-    let stopped = standing.leave();
+    let stopped = standing.leave().await;
     if own {
         lock.remove();
     }
@@ -241,10 +241,18 @@ fn begin(
 }
 
 /// Finds or starts the cluster, makes sure that it may be written to, and takes the namespace.
-async fn enter(request: &Request, state: &Path, run: &str) -> Result<(place::Standing, Lock), RunError> {
+async fn enter(
+    request: &Request,
+    state: &Path,
+    directory: &RunDirectory,
+    recorder: &Shared,
+    cancel: &CancellationToken,
+) -> Result<(place::Standing, Lock), RunError> {
     let standing = match &request.release {
         Some(release) if release.goal.may_start_a_cluster() => {
-            request.place.stand(&request.program, run, request.seed).await?
+            let journal = recorder.lock().journal_path();
+            let (program, run, seed) = (&request.program, directory.run(), request.seed);
+            request.place.stand(&place::For { program, run, seed, state, journal: &journal, cancel }).await?
         }
         // On a cluster of its own nothing would be installed, or nobody could look at it.
         Some(_) | None => place::Standing::find(&request.place).await?,
@@ -255,7 +263,7 @@ async fn enter(request: &Request, state: &Path, run: &str) -> Result<(place::Sta
     match allowed.and_then(|()| take_lock(state, standing.cluster())) {
         Ok(lock) => Ok((standing, lock)),
         Err(error) => {
-            standing.leave()?;
+            standing.leave().await?;
             Err(error)
         }
     }

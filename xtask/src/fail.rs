@@ -130,6 +130,11 @@ impl From<PlaceError> for Failure {
         match error {
             PlaceError::Launch(error) => error.into(),
             PlaceError::Cluster(error) => error.into(),
+            PlaceError::Kind(error) => error.into(),
+            PlaceError::State(_) => Self::of(Exit::Environment, &error)
+                .hint("check space and permissions there, or set XDG_STATE_HOME to another directory"),
+            PlaceError::Guardian(_) => Self::of(Exit::Environment, &error).hint(DOCTOR),
+            PlaceError::Cancelled => Self::of(Exit::Interrupted, &error),
         }
     }
 }

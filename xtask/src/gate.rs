@@ -34,8 +34,8 @@ const SUITE: &str = "core";
 /// Which cluster.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Where {
-    /// Sort of cluster. `gate` runs an embedded one for as long as it needs it, unless
-    /// `cluster up` started one; all others need one that runs.
+    /// Sort of cluster. `gate` makes one for as long as it needs it, unless `cluster up` made
+    /// one; all others need one that runs.
     #[arg(long, value_enum, default_value_t = Sort::Embedded, conflicts_with = "context")]
     cluster: Sort,
     /// A kubeconfig context instead.
@@ -47,6 +47,8 @@ pub(crate) struct Where {
     /// Name of the embedded or kind cluster.
     #[arg(long, default_value = DEFAULT_NAME, value_parser = crate::cluster::name)]
     name: String,
+    #[command(flatten)]
+    kind: crate::cluster::KindImages,
 }
 
 /// Sort of cluster.
@@ -242,7 +244,7 @@ impl Where {
                 Sort::Embedded => {
                     Place::Embedded { name: self.name.clone(), images: std::path::absolute(IMAGES)?, namespace }
                 }
-                Sort::Kind => Place::Kind { name: self.name.clone(), namespace },
+                Sort::Kind => Place::Kind { options: self.kind.of(&self.name), namespace },
             },
         })
     }

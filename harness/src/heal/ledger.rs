@@ -37,6 +37,8 @@ enum Entry {
     Healed { fault: u32 },
     Made { namespace: String },
     Removed { namespace: String },
+    MadeCluster { kind: String },
+    RemovedCluster { kind: String },
 }
 
 /// What a ledger says.
@@ -55,13 +57,15 @@ pub struct Left {
     pub faults: BTreeMap<u32, Receipt>,
     /// Namespaces that were, or were about to be, made for lanes, and not removed.
     pub namespaces: BTreeSet<String>,
+    /// kind clusters that were, or were about to be, made for the run, and not removed.
+    pub clusters: BTreeSet<String>,
 }
 
 impl Left {
     /// Whether nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.faults.is_empty() && self.namespaces.is_empty()
+        self.faults.is_empty() && self.namespaces.is_empty() && self.clusters.is_empty()
     }
 
     /// What was broken in a namespace is gone with it.
@@ -77,6 +81,8 @@ impl Left {
             Entry::Healed { fault } => _ = self.faults.remove(&fault),
             Entry::Made { namespace } => _ = self.namespaces.insert(namespace),
             Entry::Removed { namespace } => self.removed(&namespace),
+            Entry::MadeCluster { kind } => _ = self.clusters.insert(kind),
+            Entry::RemovedCluster { kind } => _ = self.clusters.remove(&kind),
         }
     }
 }
@@ -96,8 +102,23 @@ impl Ledger {
     /// # Errors
     /// [`HealError::State`], [`HealError::Ledger`].
     pub fn create(state: &Path, opened: Opened) -> Result<Self, HealError> {
+        let name = format!("{}-{}", opened.run, opened.pid);
+        Self::named(state, &name, opened)
+    }
+
+    /// A second ledger of a run, for the cluster that ends with it: it opens before the other and
+    /// closes after it.
+    ///
+    /// # Errors
+    /// [`HealError::State`], [`HealError::Ledger`].
+    pub fn of_cluster(state: &Path, opened: Opened) -> Result<Self, HealError> {
+        let name = format!("{}-{}-cluster", opened.run, opened.pid);
+        Self::named(state, &name, opened)
+    }
+
+    fn named(state: &Path, name: &str, opened: Opened) -> Result<Self, HealError> {
         let directory = runs_directory(state)?;
-        let path = directory.join(format!("{}-{}.ledger", opened.run, opened.pid));
+        let path = directory.join(format!("{name}.ledger"));
         // Under a name that nobody looks for until it is locked and says whose it is: who could
         // lock it first would take it for what a dead run left, and remove it.
         let partial = path.with_extension("partial");
@@ -156,6 +177,22 @@ impl Ledger {
     /// [`HealError::Ledger`].
     pub fn removed(&mut self, namespace: &str) -> Result<(), HealError> {
         self.append(Entry::Removed { namespace: namespace.to_owned() })
+    }
+
+    /// Records, on the disk before it returns, that this kind cluster is about to be made.
+    ///
+    /// # Errors
+    /// [`HealError::Ledger`]; then it may not be made.
+    pub fn made_cluster(&mut self, kind: &str) -> Result<(), HealError> {
+        self.append(Entry::MadeCluster { kind: kind.to_owned() })
+    }
+
+    /// Records that this kind cluster is gone.
+    ///
+    /// # Errors
+    /// [`HealError::Ledger`].
+    pub fn removed_cluster(&mut self, kind: &str) -> Result<(), HealError> {
+        self.append(Entry::RemovedCluster { kind: kind.to_owned() })
     }
 
     /// What is not put right.
@@ -293,6 +330,24 @@ mod tests {
         healer.healed(0).unwrap();
         healer.close().unwrap();
         assert!(!path.exists(), "a ledger without open faults is removed");
+    }
+
+    #[test]
+    fn a_cluster_of_a_run_has_a_ledger_beside_the_run_s_own() {
+        let state = tempfile::tempdir().unwrap();
+        let mut cluster = Ledger::of_cluster(state.path(), opened("a")).unwrap();
+        cluster.made_cluster("run-a").unwrap();
+        let run = Ledger::create(state.path(), opened("a")).unwrap();
+        let path = cluster.path().to_owned();
+        assert_ne!(run.path(), path);
+        run.close().unwrap();
+        drop(cluster);
+        assert_eq!(orphans(state.path()).unwrap(), std::slice::from_ref(&path));
+        let (mut healer, open) = Ledger::take_over(&path).unwrap().unwrap();
+        assert_eq!(open.left.clusters, BTreeSet::from(["run-a".to_owned()]));
+        healer.removed_cluster("run-a").unwrap();
+        healer.close().unwrap();
+        assert!(!path.exists());
     }
 
     #[test]

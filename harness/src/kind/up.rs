@@ -7,7 +7,7 @@ use kube::config::Kubeconfig;
 
 use super::files::{Files, Lock, write_private};
 use super::registry::{self, Registry};
-use super::state::Found;
+use super::state::{Found, is_marked};
 use super::{CLUSTER_LABEL, KindError, Options, Running, Tell, config, context, network, program, ready};
 use crate::cluster::{Cluster, ClusterError, Selection};
 use crate::docker::{Container, Engine};
@@ -32,8 +32,16 @@ pub async fn up(options: &Options, tell: Tell<'_>) -> Result<Running, KindError>
     let lock = files.lock(tell).await?;
     files.make()?;
     let work = Work { engine, files, options };
-    let nodes = work.stand(&lock, tell).await?;
-    work.furnish(&nodes, tell).await
+    let (nodes, stood) = work.stand(&lock, tell).await?;
+    match work.furnish(&nodes, tell).await {
+        // A node that was lost while an earlier one was interrupted does not come by itself.
+        Err(KindError::NotReady { what, last, .. }) if stood && work.are_ours(&nodes) => {
+            tell(&format!("making kind cluster `{}` anew: no {what}: {last}", options.name));
+            work.make(&nodes, &lock, tell).await?;
+            work.furnish(&work.nodes().await?, tell).await
+        }
+        furnished => furnished,
+    }
 }
 
 struct Work<'a> {
@@ -43,8 +51,8 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Sees to it that the cluster is there and answers: its nodes.
-    async fn stand(&self, lock: &Lock, tell: Tell<'_>) -> Result<Vec<Container>, KindError> {
+    /// Sees to it that the cluster is there and answers: its nodes, and whether it was there before.
+    async fn stand(&self, lock: &Lock, tell: Tell<'_>) -> Result<(Vec<Container>, bool), KindError> {
         let name = &self.options.name;
         let nodes = self.nodes().await?;
         let others = |reason: String| KindError::Others { name: name.clone(), reason };
@@ -56,7 +64,7 @@ impl Work<'_> {
                     self.engine.start(&node.id).await?;
                 }
                 match self.answers().await {
-                    Ok(_) => return self.nodes().await,
+                    Ok(_) => return Ok((self.nodes().await?, true)),
                     Err(error) => tell(&format!("making kind cluster `{name}` anew: {error}")),
                 }
             }
@@ -64,12 +72,17 @@ impl Work<'_> {
             Found::Others => {
                 write_private(&self.files.kubeconfig(), &program::kubeconfig(name).await?)?;
                 self.answers().await.map_err(|error| others(format!("somebody else made it, and {error}")))?;
-                return Ok(nodes);
+                return Ok((nodes, true));
             }
             Found::Mixed => return Err(others("some of its nodes were made by somebody else".to_owned())),
         }
         self.make(&nodes, lock, tell).await?;
-        self.nodes().await
+        Ok((self.nodes().await?, false))
+    }
+
+    fn are_ours(&self, nodes: &[Container]) -> bool {
+        let mark = self.files.mark();
+        nodes.iter().all(|node| is_marked(node, &mark))
     }
 
     async fn make(&self, left: &[Container], lock: &Lock, tell: Tell<'_>) -> Result<(), KindError> {
@@ -91,7 +104,7 @@ impl Work<'_> {
         let name = &self.options.name;
         let cluster = self.answers().await?;
         let mark = self.files.mark();
-        let made = nodes.iter().all(|node| super::state::is_marked(node, &mark));
+        let made = self.are_ours(nodes);
         let registry = match registry::documented(&cluster).await? {
             Some(registry) if !made => registry,
             Some(_) | None => {

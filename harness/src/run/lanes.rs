@@ -174,7 +174,10 @@ mod tests {
         let namespace = "shop".to_owned();
         let embedded = Place::Embedded { name: "a".to_owned(), images: "images".into(), namespace: namespace.clone() };
         let staging = Place::Context { kubeconfig: None, context: "staging".to_owned(), namespace };
-        let kind = Place::Kind { name: "a".to_owned(), namespace: "shop".to_owned() };
+        let kind = {
+            let options = crate::kind::Options { name: "a".to_owned(), node_image: None, registry_image: None };
+            Place::Kind { options, namespace: "shop".to_owned() }
+        };
         let plans = |ids: &[&str]| -> Vec<Plan> {
             ids.iter().map(|id| Plan { id: ScenarioId((*id).to_owned()), ..test_plan(0) }).collect()
         };
