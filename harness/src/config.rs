@@ -104,6 +104,21 @@ pub enum Program {
     Host(Vec<String>),
     /// What others made.
     Pull(Pull),
+    /// What the Docker engine builds.
+    Dockerfile(Dockerfile),
+}
+
+/// How the Docker engine builds an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dockerfile {
+    /// The Dockerfile.
+    pub file: PathBuf,
+    /// The directory whose files it may copy, without those of its `.dockerignore`.
+    pub context: PathBuf,
+    /// The stage to stop at; the last one where absent.
+    pub target: Option<String>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
 }
 
 /// An image of others, which is not changed.
@@ -120,7 +135,7 @@ impl Program {
     #[must_use]
     pub fn installed(&self) -> &[String] {
         match self {
-            Self::Cargo(_) => &[],
+            Self::Cargo(_) | Self::Dockerfile(_) => &[],
             Self::Host(programs) => programs,
             Self::Pull(pull) => &pull.otherwise,
         }

@@ -8,8 +8,10 @@ use bollard::models::ExecConfig;
 use futures_util::StreamExt as _;
 
 mod containers;
+mod image;
 
 pub use containers::Container;
+pub use image::ImageBuild;
 
 /// How long the engine may take to say that it is there.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -57,6 +59,18 @@ pub enum DockerError {
         image: String,
         /// What the engine said.
         reason: String,
+    },
+    /// A step of a Dockerfile failed.
+    #[error("build image `{image}`: `{step}`: {reason}")]
+    Build {
+        /// The image.
+        image: String,
+        /// The step, as the engine numbers it.
+        step: String,
+        /// What the engine said of it.
+        reason: String,
+        /// The last lines that were said before.
+        output: Vec<String>,
     },
     /// A command in a container failed.
     #[error("run `{command}` in container `{container}`: exit {code}: {said}")]

@@ -101,6 +101,13 @@ pub enum What {
         /// `build`, `push`, `install previous release`, `deploy`, `smoke`, …
         stage: String,
     },
+    /// A stage passes on what a tool says.
+    StageSaid {
+        /// The name it began with.
+        stage: String,
+        /// One line.
+        line: String,
+    },
     /// A stage ended.
     StageFinished {
         /// The name it began with.

@@ -142,6 +142,7 @@ pub fn must_sync(event: &Event) -> bool {
         | What::ReferenceGiven(_)
         | What::ClusterReady(_)
         | What::StageStarted { .. }
+        | What::StageSaid { .. }
         | What::StageFinished { .. }
         | What::ChecklistTaken(_)
         | What::SoakStarted(_)

@@ -85,6 +85,12 @@ fn what_is_wrong_is_said_with_its_place() {
             "pulled and spoiled",
             "[images.a]\npull = \"redis:7\"\n[builds.b]\nimages = [\"a\"]\nenv = { A = \"b\" }\n".to_owned(),
         ),
+        (
+            "a context of nothing",
+            "[images.a]\nhost-binaries = [\"x\"]\nentrypoint = [\"x\"]\ncontext = \".\"\n".to_owned(),
+        ),
+        ("a Dockerfile and a binary", "[images.a]\ndockerfile = \"D\"\npull = \"redis:7\"\n".to_owned()),
+        ("a Dockerfile with an entrypoint", "[images.a]\ndockerfile = \"D\"\nentrypoint = [\"x\"]\n".to_owned()),
         ("no programs", "[images.a]\nhost-binaries = []\nentrypoint = [\"x\"]\n".to_owned()),
         ("no entrypoint", "[images.a]\nhost-binaries = [\"x\"]\nentrypoint = []\n".to_owned()),
         ("relative target", format!("{image}files = [{{ from = \"f\", to = \"f\" }}]\n")),

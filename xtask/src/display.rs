@@ -170,6 +170,7 @@ fn told(event: &Event) -> Option<String> {
             format!("cluster {} at {}, namespace {}, {}", facts.name, facts.server, facts.namespace, facts.version)
         }
         What::StageStarted { .. } => return None,
+        What::StageSaid { line, .. } => line.clone(),
         What::StageFinished { stage, result, facts } => {
             let facts: String = facts.iter().map(|fact| format!("\n           - {fact}")).collect();
             format!("{stage}: {}{facts}", result_words(result))

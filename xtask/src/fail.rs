@@ -97,9 +97,9 @@ impl From<KindError> for Failure {
                 "`docker pull {image}` where there is a network, or name one that is there with --node-image or \
                 --registry-image"
             ),
-            KindError::Docker(DockerError::Refused { .. } | DockerError::Command { .. }) => {
-                "`docker info` and `docker ps` show more".to_owned()
-            }
+            KindError::Docker(
+                DockerError::Refused { .. } | DockerError::Command { .. } | DockerError::Build { .. },
+            ) => "`docker info` and `docker ps` show more".to_owned(),
             KindError::NoProgram => {
                 "install it (https://kind.sigs.k8s.io/docs/user/quick-start/#installation), version \
                 0.27 or later, somewhere on PATH"
@@ -194,6 +194,13 @@ impl From<BuildError> for Failure {
                 Self::of(Exit::Environment, &error)
                     .hint(format!("{hint}; or name `host-binaries` that stand in for it in gate.toml"))
             }
+            BuildError::Docker(DockerError::Build { .. }) => {
+                Self::of(Exit::Environment, &error).hint("what the steps before it said stands above")
+            }
+            BuildError::Docker(_) => Self::of(Exit::Environment, &error).hint(
+                "images with a `dockerfile` need a Docker engine: start it, or name it with DOCKER_HOST; \
+                 `docker info` asks it the same",
+            ),
             BuildError::CargoUnusable { .. } | BuildError::Image(_) | BuildError::Worker(_) => {
                 Self::of(Exit::Environment, &error).hint(DOCTOR)
             }

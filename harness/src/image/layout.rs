@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -173,6 +173,20 @@ impl Writer {
     pub fn document(&self, media_type: &str, document: &impl Serialize) -> Result<Stored, ImageError> {
         let bytes = serde_json::to_vec(document).expect("documents of the image format have string keys only");
         self.bytes(media_type, &bytes)
+    }
+
+    /// Stores what a reader gives; `name` says in messages what that is.
+    ///
+    /// # Errors
+    /// [`ImageError::Io`]; nothing half-written stays behind.
+    pub fn blob(&self, media_type: &str, from: &mut impl Read, name: &Path) -> Result<Stored, ImageError> {
+        let file = self.temporary()?;
+        let path = file.path().to_owned();
+        let mut hashing = Hashing::new(BufWriter::with_capacity(1 << 18, file));
+        std::io::copy(from, &mut hashing).map_err(ImageError::io("copy", name))?;
+        let (buffered, digest, size) = hashing.finish();
+        let file = buffered.into_inner().map_err(|error| ImageError::io("write", &path)(error.into_error()))?;
+        self.keep(file, Descriptor::new(media_type, digest, size))
     }
 
     /// Stores these bytes.

@@ -4,6 +4,7 @@
 //! with sorted entries, no times and no owners, and documents are written key by key in a
 //! fixed order. What is made lands in an OCI layout on disk.
 
+pub mod archive;
 pub mod document;
 pub mod host;
 pub mod layer;
@@ -11,6 +12,7 @@ pub mod layout;
 
 mod digest;
 mod error;
+pub(crate) mod pieces;
 
 pub use digest::{Digest, Hashing};
 pub use error::ImageError;

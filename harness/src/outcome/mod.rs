@@ -150,6 +150,7 @@ impl Outcome {
             | What::ReferenceGiven(_)
             | What::ClusterReady(_)
             | What::StageStarted { .. }
+            | What::StageSaid { .. }
             | What::StageFinished { .. }
             | What::ChecklistTaken(_)
             | What::SoakStarted(_)

@@ -87,6 +87,11 @@ impl Tell {
         let _ = self.0.send(what).await;
     }
 
+    /// Tells what is no loss where too much is told already.
+    fn pass_on(&self, what: What) {
+        let _ = self.0.try_send(what);
+    }
+
     async fn moment(&self, at: Offset, step: RolloutStep) {
         self.tell(What::Rollout(RolloutMoment { at, step })).await;
     }

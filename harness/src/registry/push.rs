@@ -2,20 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use oci_client::Reference;
 use oci_client::errors::OciDistributionError;
 use tokio::fs::File;
-use tokio::io::AsyncReadExt as _;
 
 use super::{ANSWER_WITHIN, AT_ONCE, Registry, RegistryError};
 use crate::image::document::{Descriptor, MANIFEST};
 use crate::image::layout::{Layout, Moved};
+use crate::image::pieces::pieces;
 use crate::image::{Digest, ImageError};
-
-/// How much of a blob is read at a time, in bytes.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// An image of a layout, by its name there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,12 +85,7 @@ impl Registry {
     async fn upload(&self, layout: &Layout, reference: &Reference, blob: &Descriptor) -> Result<(), RegistryError> {
         let path = layout.blob_path(&blob.digest);
         let file = File::open(&path).await.map_err(ImageError::io("read", &path))?;
-        let pieces = stream::try_unfold(file, async |mut file: File| {
-            let mut piece = vec![0; PIECE_BYTES];
-            let count = file.read(&mut piece).await?;
-            piece.truncate(count);
-            Ok::<_, OciDistributionError>((count > 0).then(|| (Bytes::from(piece), file)))
-        });
+        let pieces = pieces(file).map_err(OciDistributionError::from);
         let digest = blob.digest.to_string();
         let asked = self.client.push_blob_stream(reference, pieces, &digest, Some(blob.size));
         let answer = self.within(Self::patience(blob.size), "push a blob to", asked).await?;

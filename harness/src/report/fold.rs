@@ -122,6 +122,7 @@ impl Fold {
             | What::BaselineCompared(_)
             | What::Load(_)
             | What::Socket(_)
+            | What::StageSaid { .. }
             | What::FaultPrepared { .. }
             | What::FaultSent
             | What::FaultDone

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Place, check_tag};
-use crate::config::{CargoBinary, ConfigError, CopiedFile, ImageConfig, Program, Pull};
+use crate::config::{CargoBinary, ConfigError, CopiedFile, Dockerfile, ImageConfig, Program, Pull};
 use crate::registry::Source;
 
 #[derive(Deserialize)]
@@ -17,6 +17,11 @@ pub(super) struct ImageForm {
     cargo: Option<CargoBinary>,
     host_binaries: Option<Spanned<Vec<String>>>,
     pull: Option<Spanned<String>>,
+    dockerfile: Option<String>,
+    context: Option<Spanned<String>>,
+    target: Option<Spanned<String>>,
+    #[serde(default)]
+    args: BTreeMap<String, String>,
     #[serde(default)]
     busybox: bool,
     entrypoint: Option<Spanned<Vec<String>>>,
@@ -70,15 +75,17 @@ fn image(
     root: &Path,
     place: &Place<'_>,
 ) -> Result<ImageConfig, ConfigError> {
+    if let Some(program) = dockerfile(&form, repository, root, place)? {
+        let env = form.env;
+        let version = form.version.map(Spanned::into_inner);
+        return Ok(ImageConfig { program, busybox: false, entrypoint: Vec::new(), env, files: Vec::new(), version });
+    }
     let is_made_here = form.is_made_here();
     let laid_out = form.busybox || !form.files.is_empty() || !form.env.is_empty() || form.entrypoint.is_some();
     if !is_made_here && laid_out && form.pull.is_some() {
         let message = "an image that is only pulled stays as it is: `busybox`, `files`, `env` and `entrypoint` \
                        are for the `host-binaries` that stand in for it";
         return Err(place.invalid(Some(repository.span()), message));
-    }
-    if let Some(version) = &form.version {
-        check_tag(version, place)?;
     }
     let mut version = form.version.map(Spanned::into_inner);
     let program = match (form.cargo, form.host_binaries, form.pull) {
@@ -98,12 +105,7 @@ fn image(
             Program::Pull(Pull { source, otherwise })
         }
         (None, None, None) | (Some(_), _, _) => {
-            let message = format!(
-                "image `{}` needs one of `cargo = {{ package, bin }}`, `host-binaries = […]` and `pull = \"…\"`; \
-                 `host-binaries` beside `pull` are for machines that cannot pull",
-                repository.get_ref()
-            );
-            return Err(place.invalid(Some(repository.span()), &message));
+            return Err(place.invalid(Some(repository.span()), &one_of(repository.get_ref())));
         }
     };
     let files = form.files.into_iter().map(|copied| copied_file(copied, root, place));
@@ -115,6 +117,51 @@ fn image(
         files: files.collect::<Result<_, _>>()?,
         version,
     })
+}
+
+fn one_of(repository: &str) -> String {
+    format!(
+        "image `{repository}` needs one of `cargo = {{ package, bin }}`, `host-binaries = […]`, `dockerfile = \"…\"` and \
+         `pull = \"…\"`; `host-binaries` beside `pull` are for machines that cannot pull"
+    )
+}
+
+/// What the engine builds, where the image has a Dockerfile.
+fn dockerfile(
+    form: &ImageForm,
+    repository: &Spanned<String>,
+    root: &Path,
+    place: &Place<'_>,
+) -> Result<Option<Program>, ConfigError> {
+    if let Some(version) = &form.version {
+        check_tag(version, place)?;
+    }
+    let Some(file) = &form.dockerfile else {
+        let alone = form.context.as_ref().or(form.target.as_ref()).map(Spanned::span);
+        let alone = alone.or((!form.args.is_empty()).then(|| repository.span()));
+        return match alone {
+            Some(span) => {
+                Err(place
+                    .invalid(Some(span), "`context`, `target` and `args` are about a `dockerfile`, and there is none"))
+            }
+            None => Ok(None),
+        };
+    };
+    if form.is_made_here() || form.is_pulled() {
+        return Err(place.invalid(Some(repository.span()), &one_of(repository.get_ref())));
+    }
+    if form.busybox || !form.files.is_empty() || form.entrypoint.is_some() {
+        let message = "what an image of a Dockerfile has in it and how it starts, the Dockerfile says: \
+                       `busybox`, `files` and `entrypoint` are for the others";
+        return Err(place.invalid(Some(repository.span()), message));
+    }
+    let file = root.join(file);
+    let context = match &form.context {
+        Some(context) => root.join(context.get_ref()),
+        None => file.parent().unwrap_or(root).to_owned(),
+    };
+    let target = form.target.as_ref().map(|target| target.get_ref().clone());
+    Ok(Some(Program::Dockerfile(Dockerfile { file, context, target, args: form.args.clone() })))
 }
 
 fn named(programs: Spanned<Vec<String>>, place: &Place<'_>) -> Result<Vec<String>, ConfigError> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Why;
+use super::dockerfile::Base;
 use crate::image::document::Descriptor;
 use crate::image::{Digest, ImageError};
 
@@ -32,6 +33,9 @@ pub(super) struct Cache {
     /// Manifests of images that were pulled, by where they came from.
     #[serde(default)]
     pub(super) pulled: BTreeMap<String, Descriptor>,
+    /// What the engine made of Dockerfiles, by repository.
+    #[serde(default)]
+    pub(super) dockerfiles: BTreeMap<String, Base>,
     /// Registries that could not be pulled from, by host.
     #[serde(default)]
     pub(super) silent: BTreeMap<String, Silence>,
@@ -73,6 +77,7 @@ impl Default for Cache {
             newest: BTreeMap::new(),
             pulled: BTreeMap::new(),
             silent: BTreeMap::new(),
+            dockerfiles: BTreeMap::new(),
         }
     }
 }

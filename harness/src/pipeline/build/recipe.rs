@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use super::dockerfile::Base;
 use super::{BuildError, Variant};
 use crate::config::{CargoBinary, Config, ImageConfig, Program, Pull};
 use crate::image::document::Execution;
@@ -35,8 +38,12 @@ pub(super) struct Recipe {
     /// Names of its layers, lowest first.
     pub(super) layers: Vec<String>,
     pub(super) execution: Execution,
+    /// The configuration that the engine wrote, where it has a Dockerfile.
+    pub(super) base: Option<Value>,
     /// Files by the name under which a change of them is told.
     files: Vec<(String, PathBuf)>,
+    /// What else a change of is told.
+    inputs: BTreeMap<String, String>,
 }
 
 /// What every image of these variants is made of, but those that are there already.
@@ -44,6 +51,7 @@ pub(super) fn all(
     config: &Config,
     variants: &[Variant],
     programs: &BTreeMap<CargoBinary, PathBuf>,
+    bases: &BTreeMap<String, Base>,
     is_there: impl Fn(&str) -> bool,
 ) -> Result<Recipes, BuildError> {
     let mut recipes = Recipes { layers: BTreeMap::new(), images: Vec::new() };
@@ -57,11 +65,36 @@ pub(super) fn all(
             recipes.layers.entry(name.clone()).or_insert_with(|| Arc::new(layer));
             layers.push(name);
         }
+        let base = bases.get(repository);
+        layers.extend(
+            base.iter().flat_map(|base| (0..base.layers.len()).map(|number| layer_of_base(repository, number))),
+        );
         for variant in variants {
-            recipes.images.push(recipe(config, variant, repository, image, &layers, &files));
+            let mut recipe = recipe(config, variant, repository, image, &layers, &files);
+            if let Some(base) = base {
+                recipe.base = Some(base.document.clone());
+                recipe.inputs.clone_from(&base.inputs);
+            }
+            recipes.images.push(recipe);
         }
     }
     Ok(recipes)
+}
+
+/// The name of a layer of a Dockerfile.
+pub(super) fn layer_of_base(repository: &str, number: usize) -> String {
+    format!("dockerfile of {repository}, layer {number}")
+}
+
+/// A configuration with these settings in its environment: `NAME=value`.
+pub(super) fn baked(base: &Value, env: &[String]) -> Value {
+    let name = |setting: &str| setting.split('=').next().unwrap_or_default().to_owned();
+    let mut document = base.clone();
+    let of_base = base["config"]["Env"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let kept = of_base.filter(|setting| !env.iter().any(|other| name(other) == name(setting)));
+    let all: Vec<&str> = kept.chain(env.iter().map(String::as_str)).collect();
+    document["config"]["Env"] = all.into();
+    document
 }
 
 fn layers_of(
@@ -82,6 +115,8 @@ fn layers_of(
         Program::Host(names) | Program::Pull(Pull { otherwise: names, .. }) => {
             layers.push((format!("programs {}", names.join(" ")), host::programs_layer(names)?));
         }
+        // The engine makes its layers.
+        Program::Dockerfile(_) => {}
     }
     let mut copied = Layer::default();
     for file in &image.files {
@@ -101,7 +136,13 @@ fn recipe(
     layers: &[String],
     files: &[(String, PathBuf)],
 ) -> Recipe {
-    let mut env = BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]);
+    let mut env = match &image.program {
+        // It has one of its own.
+        Program::Dockerfile(_) => BTreeMap::new(),
+        Program::Cargo(_) | Program::Host(_) | Program::Pull(_) => {
+            BTreeMap::from([("PATH".to_owned(), PATH.to_owned())])
+        }
+    };
     env.extend(image.env.clone());
     let released = config.release_version(variant.release);
     if image.version.is_none() {
@@ -126,7 +167,9 @@ fn recipe(
             entrypoint: image.entrypoint.clone(),
             working_dir: "/".to_owned(),
         },
+        base: None,
         files: files.to_vec(),
+        inputs: BTreeMap::new(),
     }
 }
 
@@ -137,7 +180,7 @@ impl Recipe {
         layers: impl Iterator<Item = &'a Digest>,
         digest: impl Fn(&Path) -> Option<Digest>,
     ) -> BTreeMap<String, String> {
-        let mut inputs = BTreeMap::new();
+        let mut inputs = self.inputs.clone();
         for setting in &self.execution.env {
             let (name, value) = setting.split_once('=').unwrap_or((setting, ""));
             inputs.insert(format!("env {name}"), value.to_owned());
@@ -156,6 +199,25 @@ impl Recipe {
 fn input_name(image: &ImageConfig, path: &str) -> String {
     match &image.program {
         Program::Cargo(binary) if path == binary.bin => "binary".to_owned(),
-        Program::Cargo(_) | Program::Host(_) | Program::Pull(_) => format!("file /{path}"),
+        Program::Cargo(_) | Program::Host(_) | Program::Pull(_) | Program::Dockerfile(_) => format!("file /{path}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn settings_are_baked_over_those_of_the_dockerfile() {
+        let check = |base: Value, env: &[&str], expect: Value| {
+            let env: Vec<String> = env.iter().map(|&setting| setting.to_owned()).collect();
+            assert_eq!(baked(&base, &env)["config"]["Env"], expect);
+        };
+        let base = json!({"config": {"Env": ["PATH=/bin", "A=1"]}});
+        check(base.clone(), &[], json!(["PATH=/bin", "A=1"]));
+        check(base, &["A=2", "B=3"], json!(["PATH=/bin", "A=2", "B=3"]));
+        check(json!({"config": {"Env": null}}), &["A=2"], json!(["A=2"]));
+        check(json!({}), &["A=2"], json!(["A=2"]));
     }
 }

@@ -98,6 +98,7 @@ impl Sketch {
             | What::SoakLooked(_)
             | What::ClusterReady(_)
             | What::StageStarted { .. }
+            | What::StageSaid { .. }
             | What::StageFinished { .. }
             | What::ScenarioStarted(_)
             | What::LaneTaken(_)
