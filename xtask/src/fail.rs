@@ -114,7 +114,8 @@ impl From<KindError> for Failure {
             }
             KindError::Busy { .. } => "wait until it ends".to_owned(),
             KindError::NotReady { .. } => {
-                "`cargo xtask cluster up --cluster kind` again goes on; `docker ps` and `docker logs` show more"
+                "`cargo xtask cluster up --cluster kind` again goes on; a node that never joins may lack inotify instances, \
+                    which `sysctl fs.inotify.max_user_instances=512` raises"
                     .to_owned()
             }
             KindError::State(_) => {

@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(healer.left().faults, BTreeMap::from([(0, receipt(1))]));
         healer.close().unwrap();
         let (mut healer, open) = Ledger::take_over(&path).unwrap().unwrap();
-        assert_eq!(open.left, Left { faults: BTreeMap::from([(0, receipt(1))]), namespaces: BTreeSet::new() });
+        assert_eq!(open.left, Left { faults: BTreeMap::from([(0, receipt(1))]), ..Left::default() });
         healer.healed(0).unwrap();
         healer.close().unwrap();
         assert!(!path.exists());
