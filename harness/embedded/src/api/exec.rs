@@ -191,11 +191,10 @@ fn internal(why: &str) -> Value {
 /// Carries the client's frames to the command's stdin; ends when the client goes.
 async fn feed<S: Stream>(mut from_client: SplitStream<WebSocketStream<S>>, mut stdin: Option<ChildStdin>) {
     while let Some(Ok(message)) = from_client.next().await {
-        let bytes = match message {
-            Message::Binary(bytes) if !bytes.is_empty() => bytes,
-            Message::Close(_) => return,
-            _ => continue,
-        };
+        if message.is_close() {
+            return;
+        }
+        let Some(bytes) = payload(message).filter(|bytes| !bytes.is_empty()) else { continue };
         let (channel, payload) = (bytes[0], &bytes[1..]);
         match (channel, stdin.take()) {
             (STDIN, Some(mut pipe)) => {
@@ -234,6 +233,15 @@ async fn pass<T, S: Stream>(
 async fn until(deadline: Option<tokio::time::Instant>) {
     if let Some(deadline) = deadline {
         tokio::time::sleep_until(deadline).await;
+    }
+}
+
+/// What a message carries: clients send text frames as well as binary ones, and mean the same.
+pub(super) fn payload(message: Message) -> Option<Bytes> {
+    match message {
+        Message::Binary(bytes) => Some(bytes),
+        Message::Text(text) => Some(text.into()),
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => None,
     }
 }
 
@@ -318,6 +326,12 @@ mod tests {
         let frames = run(true, "cat", input).await;
         assert_eq!(on(&frames, STDOUT), "hello");
         assert_eq!(on(&frames, RESULT), r#"{"metadata":{},"status":"Success"}"#);
+    }
+
+    #[tokio::test]
+    async fn stdin_may_come_as_text() {
+        let input = vec![Message::text("\0hello"), frame(CLOSE, &[STDIN])];
+        assert_eq!(on(&run(true, "cat", input).await, STDOUT), "hello");
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::api::Api;
-use crate::api::exec::frame;
+use crate::api::exec::{frame, payload};
 use crate::api::place::Place;
 use crate::api::query::Query;
 use crate::api::respond::Answer;
@@ -89,7 +89,7 @@ async fn session(node: Node, address: Ipv4Addr, ports: Vec<u16>, socket: Socket)
     };
     let read = async {
         while let Some(Ok(message)) = from_client.next().await {
-            let Message::Binary(bytes) = message else { continue };
+            let Some(bytes) = payload(message) else { continue };
             let Some(index) = bytes.first().map(|channel| usize::from(channel / 2)) else { continue };
             // A stream that is done takes no more.
             if let Some(Some(input)) = inputs.get(index)
