@@ -27,7 +27,7 @@ fn whatever_interrupts_up_the_next_up_or_down_just_works() {
         let ended = ends_within(&mut up, after);
         kill_unless(&mut up, ended);
         println!("round {round}: interrupted after {after:?}, it had {}", if ended { "ended" } else { "not ended" });
-        if random(seed, round + INTERRUPTIONS) % 2 == 0 {
+        if random(seed, round + INTERRUPTIONS).is_multiple_of(2) {
             place.run(command("down")).expect_code(0);
             assert_eq!(left(&place, &name), Vec::<String>::new(), "round {round}");
         }
@@ -52,7 +52,7 @@ fn random(seed: u64, index: u64) -> u64 {
 fn ends_within(child: &mut std::process::Child, within: Duration) -> bool {
     let deadline = Instant::now() + within;
     while Instant::now() < deadline {
-        if child.try_wait().unwrap().is_some() {
+        if child.try_wait().expect("the child is ours").is_some() {
             return true;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -68,8 +68,9 @@ fn kill_unless(child: &mut std::process::Child, ended: bool) {
 
 /// Containers of the cluster, and files about it.
 fn left(place: &Place, name: &str) -> Vec<String> {
-    let containers = Command::new("docker").args(["ps", "--all", "--format", "{{.Names}}"]).output().unwrap();
-    let containers = String::from_utf8(containers.stdout).unwrap();
+    let containers =
+        Command::new("docker").args(["ps", "--all", "--format", "{{.Names}}"]).output().expect("docker is installed");
+    let containers = String::from_utf8(containers.stdout).expect("names are text");
     let mut left: Vec<_> = containers.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect();
     let files = std::fs::read_dir(place.path().join("state/gameday/kind")).into_iter().flatten().flatten();
     left.extend(files.map(|file| file.path().display().to_string()).filter(|file| file.contains(name)));
