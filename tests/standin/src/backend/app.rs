@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::cache::Cache;
 use super::catalog::Catalog;
+use super::debug::Leak;
 use super::flaw::Flaw;
 use super::gemini::Gemini;
 use super::manual::Manuals;
@@ -36,6 +37,7 @@ pub(crate) struct App {
     /// Mean life of a socket in the flaw `drops-sockets`.
     pub(crate) drop_sockets: Option<Duration>,
     pub(crate) log: Log,
+    pub(crate) leak: Leak,
 }
 
 impl App {

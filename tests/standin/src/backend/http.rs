@@ -7,13 +7,14 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{MatchedPath, Path, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::app::App;
+use super::debug;
 use super::flaw::Flaw;
 use super::metrics::seconds;
 use super::socket::{self, End};
@@ -44,6 +45,8 @@ pub(crate) fn router(app: Arc<App>, drain: Drain) -> Router {
         .route("/api/brands", get(brands))
         .route("/api/price/{query}", get(price))
         .route("/ws", get(websocket))
+        .route("/debug", get(debug::switches))
+        .route("/debug/leak", post(begin_leak).delete(end_leak))
         .fallback(async || (StatusCode::NOT_FOUND, Json(json!({"message": "not found"}))))
         .layer(measured)
         .with_state(Shared { app, drain })
@@ -102,6 +105,17 @@ async fn price(State(shared): State<Shared>, Path(query): Path<String>) -> Respo
             (StatusCode::NOT_FOUND, Json(json!({"message": message}))).into_response()
         }
     }
+}
+
+async fn begin_leak(State(shared): State<Shared>) -> Json<Value> {
+    shared.app.log.warning("debug", "leaking memory because somebody asked for it", &[]);
+    shared.app.leak.begin();
+    Json(json!({"leaking": true}))
+}
+
+async fn end_leak(State(shared): State<Shared>) -> Json<Value> {
+    shared.app.leak.end();
+    Json(json!({"leaking": false}))
 }
 
 #[derive(Deserialize)]

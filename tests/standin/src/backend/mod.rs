@@ -27,6 +27,7 @@ mod answer;
 mod app;
 mod cache;
 mod catalog;
+mod debug;
 mod flaw;
 mod gemini;
 mod http;
@@ -205,6 +206,7 @@ fn build(options: Options, log: Log) -> Result<App, String> {
         flaw: options.build_flaw,
         drop_sockets,
         log,
+        leak: debug::Leak::default(),
     })
 }
 

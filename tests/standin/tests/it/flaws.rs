@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Part, Stack, content, eventually, get};
+use crate::support::{Part, Stack, client, content, eventually, get};
 
 #[tokio::test]
 async fn never_reconnects() {
@@ -28,16 +28,33 @@ async fn never_reconnects() {
 
 #[tokio::test]
 async fn leaks_memory() {
-    let resident = |part: &Part| -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", part.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() >> 10
-    };
     let settings = [("BUILD_FLAW", "leaks-memory"), ("LEAK_MIB_PER_SECOND", "64")];
     let stack = Stack::start(&settings).await;
     let before = resident(&stack.backend);
     eventually("48 MiB more", async || (resident(&stack.backend) >= before + 48).then_some(())).await;
     assert_eq!(stack.backend.get("/ready").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_switch_lets_it_leak_and_give_everything_back() {
+    let stack = Stack::start(&[]).await;
+    let url = |path: &str| stack.backend.url(path);
+    assert_eq!(stack.backend.get("/debug").await, (200, json!({"switches": ["leak"]})));
+    let before = resident(&stack.backend);
+    for _ in 0..2 {
+        assert_eq!(client().post(url("/debug/leak")).send().await.unwrap().status(), 200);
+    }
+    eventually("64 MiB more", async || (resident(&stack.backend) >= before + 64).then_some(())).await;
+    assert_eq!(client().delete(url("/debug/leak")).send().await.unwrap().status(), 200);
+    eventually("most of it is back", async || (resident(&stack.backend) < before + 48).then_some(())).await;
+    stack.backend.logged("leaking memory because somebody asked for it").await;
+}
+
+/// Memory of a process, in MiB.
+fn resident(part: &Part) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", part.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() >> 10
 }
 
 #[tokio::test]
