@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::double;
 use crate::fault::Fault;
 use crate::runbook::command::Action;
-use crate::sample::{Check, Target};
+use crate::sample::{Check, ClusterCheck, Target};
 use crate::scenario::needs::Need;
 use crate::scenario::object::{ObjectKind, ObjectRef};
 use crate::scenario::plan::{Plan, Through, WorkloadKind, WorkloadRef};
@@ -22,6 +22,8 @@ pub const LEASE: &str = "gameday";
 pub const ACCOUNT: &str = "gameday";
 const CORE: &str = "";
 const APPS: &str = "apps";
+const CHAOS: &str = "chaos-mesh.org";
+const NETWORKING: &str = "networking.k8s.io";
 /// What is asked for a tunnel: from 1.35 on, `create` in addition to the `get` of the request.
 const TUNNEL: [&str; 2] = ["create", "get"];
 const LOOK: [&str; 1] = ["get"];
@@ -142,6 +144,11 @@ impl Access {
             Check::Environment(_) => self.all(CORE, "pods/exec", &TUNNEL),
             Check::Log(_) => self.all(CORE, "pods/log", &LOOK),
             Check::LlmDouble(_) => self.double(&LOOK),
+            Check::Cluster(ClusterCheck::NodesReady | ClusterCheck::NodesSchedulable) => {
+                self.add(Scope::Cluster, CORE, "nodes", None, &["list"]);
+            }
+            // Whoever is known may ask whether it is ready; a registry is only a kind cluster's.
+            Check::Cluster(ClusterCheck::ApiServer | ClusterCheck::Registry) => {}
         }
     }
 
@@ -178,6 +185,23 @@ impl Access {
             }
             Fault::Traffic(_) => {}
             Fault::Annotate(fault) => self.object(&fault.object, &["get", "patch"]),
+            Fault::Leak(fault) => {
+                self.all(CORE, "pods", &LOOK);
+                // Its switches: whether there are any, on, and off.
+                self.all(CORE, "pods/proxy", &["create", "delete", "get"]);
+                self.restored(&fault.of);
+            }
+            Fault::NetworkCut(fault) => {
+                self.all(NETWORKING, "networkpolicies", &["create", "delete", "get", "list", "patch"]);
+                self.workload(&fault.from, "", &LOOK);
+                self.workload(&fault.to, "", &LOOK);
+            }
+            Fault::Chaos(fault) => {
+                let plural = fault.kind.to_string().to_lowercase();
+                self.all(CHAOS, &plural, &["create", "delete", "get", "patch"]);
+            }
+            // Only on clusters that we made, where nobody needs a Role.
+            Fault::Node(_) | Fault::Kubelet(_) | Fault::ApiServer(_) | Fault::Registry(_) => {}
         }
     }
 
@@ -200,6 +224,9 @@ impl Access {
                 self.named(CORE, "secrets", name, &["get", "patch"]);
             }
             Action::ProviderAnswersAgain => self.double(&["update"]),
+            Action::NetworkIsWholeAgain => self.all(NETWORKING, "networkpolicies", &["deletecollection"]),
+            // As above.
+            Action::RegistryAnswersAgain => {}
         }
     }
 

@@ -396,6 +396,9 @@ pub struct PodFacts {
     pub restarts: u32,
     /// Why its first waiting or last terminated container is so (`CrashLoopBackOff`, `OOMKilled`…).
     pub reason: Option<String>,
+    /// Why a container of it ended last, also where another one runs in its place by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
 }
 
 /// Whose answer a sample is.

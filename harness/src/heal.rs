@@ -26,6 +26,9 @@ pub use ledger::{Ledger, Left, Open, Opened, orphans};
 
 /// How often putting one thing right is tried while the API does not answer.
 pub const ATTEMPTS_MAX: u32 = 60;
+/// The same, where it was broken below the API, which is away because of it and takes as long as a
+/// machine does to come back.
+pub const ATTEMPTS_BELOW_MAX: u32 = 300;
 /// Pause between two tries.
 pub const ATTEMPT_PAUSE: Duration = Duration::from_millis(500);
 
@@ -173,7 +176,16 @@ async fn heal_until_verified(opened: &Opened, receipt: &Receipt) -> Healed {
         Ok(facts)
     };
     let namespace = receipt.namespace().unwrap_or(&opened.namespace);
-    until_verified(opened, namespace, &receipt.to_string(), heal).await
+    let mut below = Vec::new();
+    // Without it there may be no API server to heal the rest through.
+    let mut bring_back = async || {
+        let undone = receipt.heal_below().await?;
+        below.extend(undone);
+        Ok(())
+    };
+    let attempts = if receipt.is_below() { ATTEMPTS_BELOW_MAX } else { ATTEMPTS_MAX };
+    let healed = until_verified(opened, namespace, &receipt.to_string(), attempts, &mut bring_back, heal).await;
+    healed.map(|facts| below.into_iter().chain(facts).collect())
 }
 
 async fn remove_until_verified(opened: &Opened, namespace: &str) -> Healed {
@@ -181,7 +193,8 @@ async fn remove_until_verified(opened: &Opened, namespace: &str) -> Healed {
         let was_there = namespaces::remove(&cluster, namespace, Some(&opened.run)).await?;
         Ok(if was_there { vec!["removed".to_owned()] } else { Vec::new() })
     };
-    until_verified(opened, namespace, &format!("namespace {namespace}"), remove).await
+    let what = format!("namespace {namespace}");
+    until_verified(opened, namespace, &what, ATTEMPTS_MAX, &mut async || Ok(()), remove).await
 }
 
 /// Removes the cluster that a dead run had for itself; waits for the `kind` that the run has left behind.
@@ -213,20 +226,29 @@ impl From<HealError> for Untold {
     }
 }
 
-/// Tries until it is done, is refused, or the tries are used up.
+/// Tries until it is done, is refused, or the tries are used up. What comes `first` needs no
+/// cluster that answers, and is done before each try.
 async fn until_verified(
     opened: &Opened,
     namespace: &str,
     what: &str,
+    attempts_max: u32,
+    first: &mut impl AsyncFnMut() -> Result<(), SystemError>,
     heal: impl AsyncFn(Cluster) -> Result<Vec<String>, Untold>,
 ) -> Healed {
     let mut last = String::new();
-    for _ in 0..ATTEMPTS_MAX {
+    for _ in 0..attempts_max {
+        let stuck = match first().await {
+            Ok(()) => None,
+            Err(error) if error.transient => Some(error.to_string()),
+            Err(error) => return Err(HealError::Unverified { what: what.to_owned(), reason: error.to_string() }),
+        };
         match Cluster::connect(&opened.cluster, namespace).await {
             // Its pods and objects lived in that process, so nothing of ours is left of it.
             Err(ClusterError::NotRunning { .. }) => return Ok(vec!["the embedded cluster is gone".to_owned()]),
             Err(ClusterError::NoKind { .. }) => return Ok(vec!["the kind cluster is gone".to_owned()]),
-            Err(error) => last = error.to_string(),
+            // Why it could not be brought back says more than that it is away.
+            Err(error) => last = stuck.unwrap_or_else(|| error.to_string()),
             Ok(cluster) => match heal(cluster).await {
                 Ok(facts) => return Ok(facts),
                 Err(Untold::System(error)) if error.transient => last = error.to_string(),
@@ -238,7 +260,7 @@ async fn until_verified(
         }
         tokio::time::sleep(ATTEMPT_PAUSE).await;
     }
-    let reason = format!("gave up after {ATTEMPTS_MAX} attempts; last seen: {last}");
+    let reason = format!("gave up after {attempts_max} attempts; last seen: {last}");
     Err(HealError::Unverified { what: what.to_owned(), reason })
 }
 

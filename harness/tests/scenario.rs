@@ -124,6 +124,29 @@ fn what_is_wrong_is_named_at_its_place() {
         "llm-double: { answers: quota, lasts: 5s }",
         "x.yaml:16:12: the fault is one of the LLM's double: say `needs: [llm-double]`",
     );
+    let killed = "pod-signal: { of: statefulset/redis, signal: SIGKILL }";
+    let elsewhere = |need: &str| format!("x.yaml:16:12: the fault is not possible everywhere: say `needs: [{need}]`");
+    check(killed, "leak: { of: deployment/backend }", &elsewhere("debug"));
+    check(killed, "node: { of: any-worker, does: stop }", &elsewhere("nodes"));
+    check(killed, "registry: { during: deployment/backend, lasts: 5s }", &elsewhere("registry"));
+    check(killed, "chaos: { kind: TimeChaos, spec: {} }", &elsewhere("chaos-mesh"));
+    let killed_whole = "pod-signal: { of: statefulset/redis, signal: SIGKILL } }";
+    let needing = |need: &str, fault: &str| format!("{fault} }}\n    needs: [{need}]");
+    check(
+        killed_whole,
+        &needing("nodes", "kubelet: { of: control-plane }"),
+        "x.yaml:16:12: the fault is felt in every namespace of the cluster: say `exclusive: true`",
+    );
+    check(
+        killed_whole,
+        &needing("nodes", "api-server: { for: 31s }"),
+        "x.yaml:16:12: without an API server for more than 30s nodes count as lost",
+    );
+    check(
+        killed_whole,
+        &needing("network-policy", "network-cut: { from: statefulset/redis, to: statefulset/redis, lasts: 1s }"),
+        "x.yaml:16:12: `statefulset/redis` cannot be cut off from itself",
+    );
     check("[{ check-failed: ping }]", "[]", "x.yaml:17:12: a fault without proof can never pass");
     check(
         "    check: { http: { target: each-pod, path: /ready } }\n",
@@ -265,6 +288,14 @@ fn the_committed_scenarios_are_valid_and_say_what_the_runbook_says() {
 fn the_committed_schema_is_current() {
     let committed = std::fs::read_to_string(Path::new("../scenarios/schema.json")).unwrap();
     assert!(committed == schema(), "`cargo xtask schema > scenarios/schema.json` renews it");
+}
+
+#[test]
+fn a_variant_needs_what_its_file_needs_and_more() {
+    let text = GOOD
+        .replace("suites: [quick]\n", "suites: [quick]\nneeds: [llm-double]\n")
+        .replace("  - name: killed\n", "  - name: killed\n    needs: [debug, llm-double]\n");
+    assert_eq!(plans("x.yaml", &text).unwrap()[0].needs, [Need::LlmDouble, Need::Debug]);
 }
 
 #[test]

@@ -90,6 +90,8 @@ fn understood() {
     );
 
     check("the provider answers again", &Action::ProviderAnswersAgain, None);
+    check("the registry answers again", &Action::RegistryAnswersAgain, None);
+    check("the network is whole again", &Action::NetworkIsWholeAgain, None);
 }
 
 #[test]

@@ -214,6 +214,17 @@ fn fault_words(fault: &harness::fault::Fault) -> String {
         Fault::LlmDouble(fault) => format!("the LLM's double answers `{}`", fault.answers),
         Fault::Traffic(trick) => format!("the traffic: {trick};"),
         Fault::Annotate(annotate) => annotate.told(),
+        Fault::Leak(leak) => format!("the first pod of {} leaks memory until it is killed", leak.of),
+        Fault::Node(node) => format!("{}, with whatever runs on it,", node.told()),
+        Fault::Kubelet(kubelet) => format!("the kubelet of {} is stopped", kubelet.of),
+        Fault::ApiServer(away) => {
+            format!("the API server is away for {}, felt", harness::duration::text(away.lasts))
+        }
+        Fault::Registry(registry) => {
+            format!("the local registry is stopped while every pod of {} pulls anew", registry.during)
+        }
+        Fault::NetworkCut(cut) => format!("a NetworkPolicy cuts {} off from {}", cut.from, cut.to),
+        Fault::Chaos(chaos) => format!("a {} of Chaos Mesh is created", chaos.kind),
     }
 }
 

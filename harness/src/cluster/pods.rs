@@ -22,6 +22,7 @@ pub fn facts(pod: &Pod) -> PodFacts {
         container_ids: containers.iter().map(|one| one.container_id.clone().unwrap_or_default()).collect(),
         restarts: containers.iter().map(|one| u32::try_from(one.restart_count).unwrap_or(0)).sum(),
         reason: containers.iter().find_map(reason).or_else(|| status.and_then(|status| status.reason.clone())),
+        ended: containers.iter().find_map(ended),
     }
 }
 
@@ -46,6 +47,12 @@ fn reason(container: &ContainerStatus) -> Option<String> {
     let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.clone());
     let ended = state.terminated.as_ref().and_then(|ended| ended.reason.clone());
     waiting.or(ended)
+}
+
+/// Why the container that is shown, or else the one before it, ended.
+fn ended(container: &ContainerStatus) -> Option<String> {
+    let states = [container.state.as_ref(), container.last_state.as_ref()];
+    states.into_iter().flatten().find_map(|state| state.terminated.as_ref()?.reason.clone())
 }
 
 #[cfg(test)]
@@ -96,5 +103,18 @@ mod tests {
         check(json!({"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "False"}]}}), |facts| {
             assert!(!facts.ready && !facts.terminating && facts.reason.is_none());
         });
+        let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        for (state, last, ended) in [
+            (json!({"running": {}}), killed.clone(), Some("OOMKilled")),
+            (killed.clone(), json!({}), Some("OOMKilled")),
+            (json!({"terminated": {"exitCode": 0, "reason": "Completed"}}), killed, Some("Completed")),
+            (json!({"running": {}}), json!({}), None),
+        ] {
+            let mut status = container(state, 1);
+            status["lastState"] = last;
+            check(json!({"metadata": {}, "status": {"containerStatuses": [status]}}), |facts| {
+                assert_eq!(facts.ended.as_deref(), ended);
+            });
+        }
     }
 }

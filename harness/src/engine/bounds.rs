@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use super::patience::Patience;
+use crate::fault::Receipt;
 
 /// Reading pods, preparing a fault, keeping a receipt.
 pub const CALL: Patience = Patience { each: Duration::from_secs(10), within: Duration::from_secs(20) };
 /// Sending a fault.
 pub const INJECT: Patience = Patience { each: Duration::from_secs(10), within: Duration::from_secs(15) };
+/// Sending one that somebody else carries out: an engine, a disruption budget, Chaos Mesh.
+pub const INJECT_BY_OTHERS: Patience = Patience { each: Duration::from_secs(60), within: Duration::from_secs(75) };
 /// Carrying out a remedy step.
 pub const STEP: Patience = Patience { each: Duration::from_secs(15), within: Duration::from_secs(30) };
 /// Healing; one try waits up to a minute until the workload is ready again.
 pub const HEAL: Patience = Patience { each: Duration::from_secs(75), within: Duration::from_secs(150) };
+/// Healing what was broken below the API: a node starts as a machine does, and then what runs on it.
+pub const HEAL_BELOW: Patience = Patience { each: Duration::from_secs(260), within: Duration::from_secs(400) };
 /// A fault whose sending went wrong may still arrive within this time: healing waits for it,
 /// and heals again.
 pub const LATE_ARRIVAL: Duration = Duration::from_secs(2);
@@ -41,3 +46,15 @@ pub const BATCH_MAX: usize = 256;
 pub const COSTLY_ABOVE: Duration = Duration::from_millis(50);
 /// Answers of a check before its cost is judged.
 pub const COSTLY_ANSWERS_MIN: usize = 5;
+
+/// How long sending a fault may take.
+#[must_use]
+pub fn inject(receipt: &Receipt) -> Patience {
+    if receipt.is_below() || matches!(receipt, Receipt::Chaos(_)) { INJECT_BY_OTHERS } else { INJECT }
+}
+
+/// How long healing may take.
+#[must_use]
+pub fn heal(receipt: &Receipt) -> Patience {
+    if receipt.is_below() { HEAL_BELOW } else { HEAL }
+}

@@ -46,9 +46,8 @@ pub(super) fn begin<'a, S: System, K: Sink>(
         }
         Call::Inject => {
             let receipt = receipt();
-            Box::pin(
-                async move { Returned::Injected(patiently(clock, bounds::INJECT, || system.inject(&receipt)).await) },
-            )
+            let patience = bounds::inject(&receipt);
+            Box::pin(async move { Returned::Injected(patiently(clock, patience, || system.inject(&receipt)).await) })
         }
         Call::Step(step) => Box::pin(async move {
             let command = &plan.remedy[step].command;
@@ -56,11 +55,12 @@ pub(super) fn begin<'a, S: System, K: Sink>(
         }),
         Call::Heal => {
             let (receipt, uncertain) = (receipt(), progress.uncertain);
+            let patience = bounds::heal(&receipt);
             Box::pin(async move {
-                let mut healed = patiently(clock, bounds::HEAL, || system.heal(&receipt)).await;
+                let mut healed = patiently(clock, patience, || system.heal(&receipt)).await;
                 if uncertain && let Ok(mut facts) = healed.result {
                     sleep(bounds::LATE_ARRIVAL).await;
-                    let again = patiently(clock, bounds::HEAL, || system.heal(&receipt)).await;
+                    let again = patiently(clock, patience, || system.heal(&receipt)).await;
                     let result = again.result.map(|more| {
                         facts.extend(more);
                         facts

@@ -242,7 +242,7 @@ fn watching(plan: &Plan, state: &State, view: &View, now: Offset) -> Action {
     let nothing_felt = !view.proven && !view.symptom;
     if plan.remedy.is_empty() {
         // Without proof and symptom the verdict is settled; a late one would be another fault's.
-        let bite = state.since + bounds::PROOF_WITHIN;
+        let bite = state.since + bounds::PROOF_WITHIN.max(plan.fault.shows_within());
         return match view.back {
             Back::Absorbed => Action::Enter(Stage::Healing),
             _ if nothing_felt && now >= bite => Action::Enter(Stage::Healing),

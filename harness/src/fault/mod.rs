@@ -1,8 +1,6 @@
 //! Faults: prepare, inject, heal. One file a kind; what proves a fault stands in the
 //! scenario, because the same fault shows in different ways on different systems.
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -10,14 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::Cluster;
 use crate::proxy::{Remote, Trick};
-use crate::scenario::object::ObjectRef;
+use crate::scenario::needs::Need;
 use crate::scenario::plan::WorkloadRef;
 use crate::system::SystemError;
 
 pub mod annotate;
+pub mod api_server;
+pub mod chaos;
+mod drain;
+pub mod kubelet;
+pub mod leak;
 pub mod llm_double;
+pub mod network_cut;
+pub mod node;
+mod node_container;
 pub mod pod_delete;
 pub mod pod_signal;
+mod receipt;
+pub mod registry;
 pub mod rollout_restart;
 pub mod scale;
 pub mod secret;
@@ -25,9 +33,17 @@ pub mod traffic;
 pub(crate) mod workload;
 
 pub use annotate::Annotate;
+pub use api_server::{ApiServer, ApiServerReceipt};
+pub use chaos::{Chaos, ChaosKind, ChaosReceipt};
+pub use kubelet::{Kubelet, KubeletReceipt};
+pub use leak::{Leak, LeakReceipt};
 pub use llm_double::{DoubleReceipt, LlmDouble};
+pub use network_cut::{NetworkCut, NetworkCutReceipt};
+pub use node::{NodeChoice, NodeDeed, NodeFault, NodeReceipt, Runs};
 pub use pod_delete::PodDelete;
 pub use pod_signal::{PodSignal, Signal};
+pub use receipt::Receipt;
+pub use registry::{RegistryDown, RegistryReceipt};
 pub use rollout_restart::RolloutRestart;
 pub use scale::Scale;
 pub use secret::{BadValue, SecretKey, SecretReceipt};
@@ -53,6 +69,20 @@ pub enum Fault {
     Traffic(Trick),
     /// Sets or removes an annotation of an object.
     Annotate(Annotate),
+    /// Lets a pod leak memory until it is killed: only where the system has a switch for it.
+    Leak(Leak),
+    /// Stops, freezes, restarts or drains a node: only of a kind cluster on this machine.
+    Node(NodeFault),
+    /// Stops the kubelet of a node: only of a kind cluster on this machine.
+    Kubelet(Kubelet),
+    /// Takes the API server away for a while: only of a kind cluster on this machine.
+    ApiServer(ApiServer),
+    /// Stops the local registry during a rollout: only of a kind cluster on this machine.
+    Registry(RegistryDown),
+    /// Cuts the network between two workloads by a NetworkPolicy.
+    NetworkCut(NetworkCut),
+    /// Creates an object of Chaos Mesh: only where it is installed.
+    Chaos(Chaos),
 }
 
 /// What a fault can reach.
@@ -64,87 +94,11 @@ pub struct Reach<'a> {
     pub proxy: Option<&'a Remote>,
 }
 
+/// A cluster misses a node only after a while: 50 s without a word since 1.32, 40 s before it, and
+/// what follows from it takes its time too.
+const NODE_MISSED_WITHIN: Duration = Duration::from_secs(80);
 /// A rollout takes its time: three pods one by one, each with its readiness and its grace.
 const ROLLOUT_WITHIN: Duration = Duration::from_secs(120);
-
-/// All that healing needs, known and synced before the injection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Receipt {
-    /// A signal to one container of one pod.
-    PodSignal {
-        /// Namespace of the pod.
-        namespace: String,
-        /// Name of the pod.
-        pod: String,
-        /// uid of the pod: another pod of the same name is not the one we signalled.
-        uid: String,
-        /// Name of the container.
-        container: String,
-        /// Id of the container: a restarted one is not the one we signalled.
-        container_id: String,
-        /// Which signal.
-        signal: Signal,
-        /// Who owns the pod.
-        of: WorkloadRef,
-    },
-    /// A deleted pod.
-    PodDelete {
-        /// Namespace of the pod.
-        namespace: String,
-        /// Name of the pod.
-        pod: String,
-        /// uid of the pod.
-        uid: String,
-        /// Who owns the pod.
-        of: WorkloadRef,
-    },
-    /// A scaled workload.
-    Scale {
-        /// Namespace of the workload.
-        namespace: String,
-        /// Which workload.
-        workload: WorkloadRef,
-        /// Its `spec.replicas` before.
-        replicas_before: u32,
-        /// Its `spec.replicas` by the fault.
-        replicas_fault: u32,
-    },
-    /// A restarted rollout.
-    RolloutRestart {
-        /// Namespace of the workload.
-        namespace: String,
-        /// Which workload.
-        workload: WorkloadRef,
-    },
-    /// A replaced key of a Secret.
-    Secret(SecretReceipt),
-    /// A switched double of the LLM.
-    LlmDouble(DoubleReceipt),
-    /// Something done to the traffic.
-    Traffic {
-        /// Where the proxy's API is. Its token stands nowhere: without it the tricks can only
-        /// be left to end, and they do when nobody renews their lease.
-        api: SocketAddr,
-        /// Which proxy: a port may be another program's by now.
-        proxy: String,
-        /// What it does.
-        trick: Trick,
-    },
-    /// An annotation set or removed.
-    Annotate {
-        /// Namespace of the object.
-        namespace: String,
-        /// Which object.
-        object: ObjectRef,
-        /// The annotation's name.
-        key: String,
-        /// Its value before; absent where it was not there.
-        value_before: Option<String>,
-        /// Its value by the fault; absent where it was removed.
-        value_fault: Option<String>,
-    },
-}
 
 impl Fault {
     /// Reads what injecting and healing will need. Changes nothing. The seed decides what is
@@ -163,6 +117,13 @@ impl Fault {
             Self::LlmDouble(fault) => fault.prepare(cluster).await,
             Self::Traffic(trick) => traffic::prepare(trick, reach.proxy),
             Self::Annotate(fault) => fault.prepare(cluster).await,
+            Self::Leak(fault) => fault.prepare(cluster).await,
+            Self::Node(fault) => fault.prepare(cluster, seed).await,
+            Self::Kubelet(fault) => fault.prepare(cluster, seed).await,
+            Self::ApiServer(fault) => fault.prepare(cluster).await,
+            Self::Registry(fault) => fault.prepare(cluster).await,
+            Self::NetworkCut(fault) => fault.prepare(cluster).await,
+            Self::Chaos(fault) => fault.prepare(cluster).await,
         }
     }
 
@@ -175,7 +136,16 @@ impl Fault {
             Self::Scale(fault) => Some(&fault.workload),
             Self::RolloutRestart(fault) => Some(&fault.workload),
             Self::Secret(fault) => Some(&fault.restart),
-            Self::LlmDouble(_) | Self::Traffic(_) | Self::Annotate(_) => None,
+            Self::Leak(fault) => Some(&fault.of),
+            Self::LlmDouble(_)
+            | Self::Traffic(_)
+            | Self::Annotate(_)
+            | Self::Node(_)
+            | Self::Kubelet(_)
+            | Self::ApiServer(_)
+            | Self::Registry(_)
+            | Self::NetworkCut(_)
+            | Self::Chaos(_) => None,
         }
     }
 
@@ -185,14 +155,68 @@ impl Fault {
     pub fn spreads_within(&self) -> Duration {
         match self {
             Self::Secret(_) => ROLLOUT_WITHIN,
+            Self::Node(_) | Self::Kubelet(_) => NODE_MISSED_WITHIN,
             Self::PodSignal(_)
             | Self::PodDelete(_)
             | Self::Scale(_)
             | Self::RolloutRestart(_)
             | Self::Annotate(_)
             | Self::LlmDouble(_)
-            | Self::Traffic(_) => Duration::ZERO,
+            | Self::Traffic(_)
+            | Self::Leak(_)
+            | Self::ApiServer(_)
+            | Self::Registry(_)
+            | Self::NetworkCut(_)
+            | Self::Chaos(_) => Duration::ZERO,
         }
+    }
+
+    /// How long it may take until anything shows, where that is longer than usual: before it is
+    /// over, nothing felt is no fault that did not bite.
+    #[must_use]
+    pub fn shows_within(&self) -> Duration {
+        match self {
+            Self::Node(_) | Self::Kubelet(_) => NODE_MISSED_WITHIN,
+            Self::Leak(_) => leak::KILLED_WITHIN,
+            Self::PodSignal(_)
+            | Self::PodDelete(_)
+            | Self::Scale(_)
+            | Self::RolloutRestart(_)
+            | Self::Secret(_)
+            | Self::Annotate(_)
+            | Self::LlmDouble(_)
+            | Self::Traffic(_)
+            | Self::ApiServer(_)
+            | Self::Registry(_)
+            | Self::NetworkCut(_)
+            | Self::Chaos(_) => Duration::ZERO,
+        }
+    }
+
+    /// What it needs of the system's surroundings, which a scenario with it must name.
+    #[must_use]
+    pub fn needs(&self) -> Option<Need> {
+        match self {
+            Self::LlmDouble(_) => Some(Need::LlmDouble),
+            Self::Leak(_) => Some(Need::Debug),
+            Self::Node(_) | Self::Kubelet(_) | Self::ApiServer(_) => Some(Need::Nodes),
+            Self::Registry(_) => Some(Need::Registry),
+            Self::NetworkCut(_) => Some(Need::NetworkPolicy),
+            Self::Chaos(_) => Some(Need::ChaosMesh),
+            Self::PodSignal(_)
+            | Self::PodDelete(_)
+            | Self::Scale(_)
+            | Self::RolloutRestart(_)
+            | Self::Secret(_)
+            | Self::Traffic(_)
+            | Self::Annotate(_) => None,
+        }
+    }
+
+    /// Whether systems in other namespaces of the cluster feel it too.
+    #[must_use]
+    pub fn touches_neighbours(&self) -> bool {
+        matches!(self.needs(), Some(Need::Nodes | Need::Registry))
     }
 
     /// How long it stands at least before the remedy: trouble of somebody outside, who does not
@@ -201,105 +225,20 @@ impl Fault {
     pub fn lasts(&self) -> Duration {
         match self {
             Self::LlmDouble(fault) => fault.lasts,
+            Self::Registry(fault) => fault.lasts,
+            Self::NetworkCut(fault) => fault.lasts,
             Self::PodSignal(_)
             | Self::PodDelete(_)
             | Self::Scale(_)
             | Self::RolloutRestart(_)
             | Self::Annotate(_)
             | Self::Secret(_)
-            | Self::Traffic(_) => Duration::ZERO,
-        }
-    }
-}
-
-impl Receipt {
-    /// Breaks what the receipt names.
-    ///
-    /// # Errors
-    /// [`SystemError`] where the API refuses.
-    pub async fn inject(&self, reach: Reach<'_>) -> Result<(), SystemError> {
-        let cluster = reach.cluster;
-        match self {
-            Self::PodSignal { .. } => pod_signal::inject(self, cluster).await,
-            Self::PodDelete { .. } => pod_delete::inject(self, cluster).await,
-            Self::Scale { .. } => scale::inject(self, cluster).await,
-            Self::RolloutRestart { .. } => rollout_restart::inject(self, cluster).await,
-            Self::Secret(receipt) => receipt.inject(cluster).await,
-            Self::LlmDouble(receipt) => receipt.inject(cluster).await,
-            Self::Traffic { .. } => traffic::inject(self, reach.proxy).await,
-            Self::Annotate { .. } => annotate::inject(self, cluster).await,
-        }
-    }
-
-    /// Puts right what the receipt names and verifies it: a workload that was broken is ready
-    /// again, traffic passes.
-    /// Safe to repeat, and where nothing was broken. Returns what it undid, in words.
-    ///
-    /// # Errors
-    /// [`SystemError`], transient where a later try can succeed.
-    pub async fn heal(&self, reach: Reach<'_>) -> Result<Vec<String>, SystemError> {
-        let cluster = reach.cluster;
-        let undone = match self {
-            Self::PodSignal { .. } => pod_signal::heal(self, cluster).await?,
-            // The workload's controller makes new pods; nothing of ours is left to undo.
-            Self::PodDelete { .. } | Self::RolloutRestart { .. } => Vec::new(),
-            Self::Scale { .. } => scale::heal(self, cluster).await?,
-            Self::Secret(receipt) => receipt.heal(cluster).await?,
-            Self::LlmDouble(receipt) => receipt.heal(cluster).await?,
-            Self::Traffic { .. } => traffic::heal(self, reach.proxy).await?,
-            Self::Annotate { .. } => annotate::heal(self, cluster).await?,
-        };
-        if let Some(workload) = self.workload() {
-            workload::wait_until_ready(cluster, workload).await?;
-        }
-        Ok(undone)
-    }
-
-    /// The namespace in which something was broken; absent where it was none.
-    #[must_use]
-    pub fn namespace(&self) -> Option<&str> {
-        match self {
-            Self::PodSignal { namespace, .. }
-            | Self::PodDelete { namespace, .. }
-            | Self::Scale { namespace, .. }
-            | Self::RolloutRestart { namespace, .. }
-            | Self::Annotate { namespace, .. } => Some(namespace),
-            Self::Secret(receipt) => Some(&receipt.namespace),
-            Self::LlmDouble(receipt) => Some(&receipt.namespace),
-            Self::Traffic { .. } => None,
-        }
-    }
-
-    /// The workload that was broken; absent where it was none.
-    #[must_use]
-    pub fn workload(&self) -> Option<&WorkloadRef> {
-        match self {
-            Self::PodSignal { of, .. } | Self::PodDelete { of, .. } => Some(of),
-            Self::Scale { workload, .. } | Self::RolloutRestart { workload, .. } => Some(workload),
-            Self::Secret(receipt) => Some(&receipt.restart),
-            Self::LlmDouble(receipt) => Some(&receipt.of),
-            Self::Traffic { .. } | Self::Annotate { .. } => None,
-        }
-    }
-}
-
-impl fmt::Display for Receipt {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PodSignal { pod, signal, .. } => write!(formatter, "{signal} to pod {pod}"),
-            Self::PodDelete { pod, .. } => write!(formatter, "delete of pod {pod}"),
-            Self::Scale { workload, replicas_fault, .. } => {
-                write!(formatter, "scale of {workload} to {replicas_fault}")
-            }
-            Self::RolloutRestart { workload, .. } => write!(formatter, "restart of {workload}"),
-            Self::Secret(SecretReceipt { name, key, value, .. }) => {
-                write!(formatter, "key `{key}` of secret/{name} replaced by {value}")
-            }
-            Self::LlmDouble(DoubleReceipt { fault, .. }) => write!(formatter, "the LLM's double switched to `{fault}`"),
-            Self::Traffic { trick, .. } => write!(formatter, "traffic: {trick}"),
-            Self::Annotate { object, key, value_fault, .. } => {
-                formatter.write_str(&annotate::told(object, key, value_fault.as_deref()))
-            }
+            | Self::Traffic(_)
+            | Self::Leak(_)
+            | Self::Node(_)
+            | Self::Kubelet(_)
+            | Self::ApiServer(_)
+            | Self::Chaos(_) => Duration::ZERO,
         }
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! From inside its own PID namespace, PID 1 cannot be killed or stopped: the kernel
 //! drops SIGKILL and SIGSTOP. So the signal goes through the node: on the embedded
-//! cluster by the node's own channel, which is not part of the Kubernetes API.
+//! cluster by the node's own channel, which is not part of the Kubernetes API; on a kind
+//! cluster by a command in the container that is the node.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Receipt, workload};
+use serde_json::Value;
+
+use super::{Receipt, node_container, workload};
 use crate::cluster::Cluster;
 use crate::event::ClusterKind;
 use crate::scenario::plan::WorkloadRef;
@@ -55,7 +58,7 @@ impl PodSignal {
     /// # Errors
     /// [`SystemError`] where there is none, or the cluster gives no way into its node.
     pub async fn prepare(&self, cluster: &Cluster) -> Result<Receipt, SystemError> {
-        require_node_channel(cluster)?;
+        node_channel(cluster)?;
         let pod = workload::first_pod(cluster, &self.of).await?;
         let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|one| one.name.clone());
         Ok(Receipt::PodSignal {
@@ -100,7 +103,13 @@ pub(super) async fn heal(receipt: &Receipt, cluster: &Cluster) -> Result<Vec<Str
 }
 
 async fn send(cluster: &Cluster, receipt: &Receipt, signal: Signal) -> Result<(), SystemError> {
-    require_node_channel(cluster)?;
+    match node_channel(cluster)? {
+        Channel::Api => through_api(cluster, receipt, signal).await,
+        Channel::Container => through_container(cluster, receipt, signal).await,
+    }
+}
+
+async fn through_api(cluster: &Cluster, receipt: &Receipt, signal: Signal) -> Result<(), SystemError> {
     let Receipt::PodSignal { namespace, pod, container, .. } = receipt else { unreachable!("dispatched by kind") };
     let body = serde_json::json!({ "signal": signal, "container": container });
     let request = http::Request::post(format!("/gameday/v1/namespaces/{namespace}/pods/{pod}/signal"))
@@ -111,15 +120,65 @@ async fn send(cluster: &Cluster, receipt: &Receipt, signal: Signal) -> Result<()
     sent.map(drop).map_err(|error| SystemError::from_api(&format!("send {signal} to pod `{pod}`"), &error))
 }
 
-fn require_node_channel(cluster: &Cluster) -> Result<(), SystemError> {
+/// Finds the container's first process as its node sees it, and signals it there.
+async fn through_container(cluster: &Cluster, receipt: &Receipt, signal: Signal) -> Result<(), SystemError> {
+    let Receipt::PodSignal { pod, container_id, .. } = receipt else { unreachable!("dispatched by kind") };
+    let lost = |why: &str| SystemError { message: format!("send {signal} to pod `{pod}`: {why}"), transient: false };
+    let found = workload::pod(cluster, pod).await?.ok_or_else(|| lost("it is gone"))?;
+    if workload::first_container_id(&found).as_ref() != Some(container_id) {
+        return Err(lost("its container is another one by now"));
+    }
+    let node = found.spec.and_then(|spec| spec.node_name).ok_or_else(|| lost("it is on no node"))?;
+    // `containerd://0123…`.
+    let id = container_id.rsplit_once("://").map_or(container_id.as_str(), |(_, id)| id);
+    let engine = node_container::engine().await?;
+    let told = node_container::run(&engine, &node, &["crictl", "inspect", "--output", "json", id]).await?;
+    let pid = pid(&told).ok_or_else(|| lost("its node tells no process of it"))?;
+    let kill = format!("kill -s {} {pid}", signal.to_string().trim_start_matches("SIG"));
+    node_container::run(&engine, &node, &["sh", "-c", &kill]).await.map(drop)
+}
+
+/// The first process of a container, in what `crictl inspect` says about it.
+fn pid(told: &str) -> Option<u64> {
+    // Warnings about its own settings may stand before the object.
+    let told: Value = serde_json::from_str(told.get(told.find('{')?..)?).ok()?;
+    told.pointer("/info/pid")?.as_u64().filter(|pid| *pid > 1)
+}
+
+/// The way to a process' node.
+enum Channel {
+    Api,
+    Container,
+}
+
+fn node_channel(cluster: &Cluster) -> Result<Channel, SystemError> {
     match cluster.facts.kind {
-        ClusterKind::Embedded => Ok(()),
-        ClusterKind::Kind | ClusterKind::Context => Err(SystemError {
+        ClusterKind::Embedded => Ok(Channel::Api),
+        ClusterKind::Kind => Ok(Channel::Container),
+        ClusterKind::Context => Err(SystemError {
             message: format!(
-                "signal a process on `{}`: this cluster gives no way into its nodes; run this variant on the embedded cluster",
+                "signal a process on `{}`: this cluster gives no way into its nodes; run this variant on the embedded \
+                 cluster or on a kind cluster",
                 cluster.facts.name
             ),
             transient: false,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_is_read_from_what_the_node_tells() {
+        let check = |told: &str, expect: Option<u64>| assert_eq!(pid(told), expect, "{told}");
+        check(r#"{"status":{"id":"a"},"info":{"pid":4711,"sandboxID":"b"}}"#, Some(4711));
+        check("time=\"…\" level=warning msg=\"no endpoint\"\n{\"info\": {\"pid\": 12}}", Some(12));
+        // Of a container that has ended; and nobody signals the node's own first process.
+        check(r#"{"info":{"pid":0}}"#, None);
+        check(r#"{"info":{"pid":1}}"#, None);
+        check(r#"{"info":{}}"#, None);
+        check("no such container", None);
     }
 }

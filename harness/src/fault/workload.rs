@@ -74,6 +74,15 @@ pub(super) async fn scale(cluster: &Cluster, workload: &WorkloadRef, replicas: u
 
 /// Waits until as many pods as the workload wants are ready, and no other is left.
 pub(super) async fn wait_until_ready(cluster: &Cluster, workload: &WorkloadRef) -> Result<(), SystemError> {
+    wait_until_ready_within(cluster, workload, READY_WITHIN).await
+}
+
+/// The same, for what takes longer.
+pub(super) async fn wait_until_ready_within(
+    cluster: &Cluster,
+    workload: &WorkloadRef,
+    within: Duration,
+) -> Result<(), SystemError> {
     let mut last = String::from("nothing");
     let looking = async {
         loop {
@@ -86,10 +95,10 @@ pub(super) async fn wait_until_ready(cluster: &Cluster, workload: &WorkloadRef) 
             tokio::time::sleep(LOOK).await;
         }
     };
-    match tokio::time::timeout(READY_WITHIN, looking).await {
+    match tokio::time::timeout(within, looking).await {
         Ok(result) => result,
         Err(_) => Err(SystemError {
-            message: format!("see {workload} ready within {} s; last seen: {last}", READY_WITHIN.as_secs()),
+            message: format!("see {workload} ready within {} s; last seen: {last}", within.as_secs()),
             transient: false,
         }),
     }

@@ -63,6 +63,8 @@ pub(super) struct Evidence {
     left: BTreeMap<String, Offset>,
     /// uids of pods that were ready before and were not, and when that was first seen.
     unready: BTreeMap<String, Offset>,
+    /// Containers that ended since the fault: whose, why, and when that was first seen.
+    ended: Vec<(WorkloadRef, String, Offset)>,
 }
 
 impl Evidence {
@@ -81,6 +83,7 @@ impl Evidence {
             restarted: BTreeMap::new(),
             left: BTreeMap::new(),
             unready: BTreeMap::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -141,6 +144,7 @@ impl Evidence {
         if self.fault.is_none() {
             return;
         }
+        self.note_ended(at, pod);
         let Some(before) = self.pods_before.get(&pod.uid) else {
             if self.replaced.iter().all(|(seen, _)| seen.uid != pod.uid) {
                 self.replaced.push((pod.clone(), at));
@@ -158,6 +162,17 @@ impl Evidence {
         }
         if before.ready && !pod.ready && !pod.terminating {
             self.unready.entry(pod.uid.clone()).or_insert(at);
+        }
+    }
+
+    /// A container's end that the evidence does not tell of. One that was told of may have ended
+    /// in the same way once more: then there is another container.
+    fn note_ended(&mut self, at: Offset, pod: &PodFacts) {
+        let (Some(workload), Some(reason)) = (&pod.workload, &pod.ended) else { return };
+        let before = self.pods_before.get(&pod.uid);
+        let is_known = before.is_some_and(|before| before.ended == pod.ended && !is_restarted(before, pod));
+        if !is_known {
+            self.ended.push((workload.clone(), reason.clone(), at));
         }
     }
 
@@ -200,6 +215,12 @@ impl Evidence {
             }
             Proof::PodNotReady(workload) => {
                 self.unready.iter().filter(|(uid, _)| of_before(uid, workload)).map(|(_, at)| *at).min()
+            }
+            Proof::ContainerEnded(wanted) => {
+                let is_wanted =
+                    |workload: &WorkloadRef, reason: &String| *workload == wanted.of && *reason == wanted.reason;
+                let ended = self.ended.iter().filter(|(workload, reason, _)| is_wanted(workload, reason));
+                ended.map(|(_, _, at)| *at).min()
             }
             // A check that was bad before the fault says nothing by staying so.
             Proof::CheckFailed(check) => {
@@ -287,6 +308,7 @@ fn words(rule: &Proof) -> String {
         Proof::ContainerReplaced(workload) => format!("a pod of {workload} has a new container"),
         Proof::PodGone(workload) => format!("a pod of {workload} is gone or terminating"),
         Proof::PodNotReady(workload) => format!("a pod of {workload} is not ready"),
+        Proof::ContainerEnded(ended) => format!("a container of {} ended: {}", ended.of, ended.reason),
         Proof::CheckFailed(check) => format!("check `{check}` fails"),
         Proof::ValueChanged(check) => format!("check `{check}` reads another value"),
         Proof::SocketsClosed(wanted) => {

@@ -7,6 +7,7 @@ use super::{
     BaselineReport, Judged, LoadSums, Millis, ProofReport, Report, SamplingReport, ScenarioReport, SkippedReport,
     StageReport, StepReport,
 };
+use crate::duration;
 use crate::event::{Phase, StageResult};
 use crate::fault::{Fault, SecretKey};
 use crate::scenario::plan::{BudgetFrom, Expect};
@@ -190,6 +191,13 @@ pub(super) fn fault(fault: &Fault) -> String {
         Fault::LlmDouble(double) => format!("the LLM's double switched to `{}`", double.answers),
         Fault::Traffic(trick) => format!("traffic: {trick}"),
         Fault::Annotate(annotate) => annotate.told(),
+        Fault::Leak(leak) => format!("a pod of {} leaks memory", leak.of),
+        Fault::Node(node) => node.told(),
+        Fault::Kubelet(kubelet) => format!("kubelet of {} stopped", kubelet.of),
+        Fault::ApiServer(away) => format!("API server away for {}", duration::text(away.lasts)),
+        Fault::Registry(registry) => format!("registry stopped while {} is rolled out", registry.during),
+        Fault::NetworkCut(cut) => format!("network cut from {} to {}", cut.from, cut.to),
+        Fault::Chaos(chaos) => format!("{} of Chaos Mesh", chaos.kind),
     }
 }
 

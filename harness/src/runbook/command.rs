@@ -28,6 +28,13 @@ pub const UNDERSTOOD: &str = "understood are `kubectl rollout restart KIND/NAME`
 /// would, since the time of a budget from the remedy counts from it.
 pub const PROVIDER_ANSWERS_AGAIN: &str = "the provider answers again";
 
+/// What nobody types: somebody starts the registry again. It stands where a command would, for
+/// the same reason.
+pub const REGISTRY_ANSWERS_AGAIN: &str = "the registry answers again";
+
+/// What nobody types: somebody lets a workload's network be whole again. As above.
+pub const NETWORK_IS_WHOLE_AGAIN: &str = "the network is whole again";
+
 /// A runbook command that the harness can carry out itself.
 ///
 /// It keeps the text it was read from; that text is what reports show.
@@ -86,6 +93,10 @@ pub enum Action {
     },
     /// [`PROVIDER_ANSWERS_AGAIN`].
     ProviderAnswersAgain,
+    /// [`REGISTRY_ANSWERS_AGAIN`].
+    RegistryAnswersAgain,
+    /// [`NETWORK_IS_WHOLE_AGAIN`].
+    NetworkIsWholeAgain,
 }
 
 /// A command line that the harness cannot carry out.
@@ -150,6 +161,8 @@ impl FromStr for Command {
     fn from_str(text: &str) -> Result<Self, CommandError> {
         let (action, namespace) = match pipeline(text)?.as_slice() {
             _ if text.trim() == PROVIDER_ANSWERS_AGAIN => (Action::ProviderAnswersAgain, None),
+            _ if text.trim() == REGISTRY_ANSWERS_AGAIN => (Action::RegistryAnswersAgain, None),
+            _ if text.trim() == NETWORK_IS_WHOLE_AGAIN => (Action::NetworkIsWholeAgain, None),
             [command] => {
                 let mut line = Line::read(of_kubectl(command)?)?;
                 let namespace = line.take(&["--namespace", "-n"])?;
@@ -179,7 +192,9 @@ impl Command {
     pub fn new(action: Action, namespace: Option<String>) -> Self {
         let in_namespace = namespace.as_ref().map_or_else(String::new, |namespace| format!(" -n {namespace}"));
         let text = match &action {
-            Action::ProviderAnswersAgain => action.to_string(),
+            Action::ProviderAnswersAgain | Action::RegistryAnswersAgain | Action::NetworkIsWholeAgain => {
+                action.to_string()
+            }
             Action::ApplySecret { .. } => format!("kubectl {action}{in_namespace} | {}", secret::APPLY),
             _ => format!("kubectl {action}{in_namespace}"),
         };
@@ -220,6 +235,8 @@ impl fmt::Display for Action {
                 "create secret generic {name} --from-literal={key}='{placeholder}' --dry-run=client -o yaml"
             ),
             Self::ProviderAnswersAgain => formatter.write_str(PROVIDER_ANSWERS_AGAIN),
+            Self::RegistryAnswersAgain => formatter.write_str(REGISTRY_ANSWERS_AGAIN),
+            Self::NetworkIsWholeAgain => formatter.write_str(NETWORK_IS_WHOLE_AGAIN),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::scenario::needs::Need;
 use crate::scenario::plan::WorkloadRef;
 
 pub(crate) mod answer;
+pub(crate) mod cluster;
 pub mod door;
 pub(crate) mod double;
 pub(crate) mod environment;
@@ -59,6 +60,8 @@ pub enum Check {
     Log(LogCheck),
     /// What the LLM's double has counted, as its value: only for proof, and only where there is one.
     LlmDouble(DoubleCheck),
+    /// The cluster itself, below the system.
+    Cluster(ClusterCheck),
 }
 
 impl Check {
@@ -71,7 +74,12 @@ impl Check {
             Self::Question(question) => Some(question.target),
             Self::Survival(survival) => Some(survival.target),
             Self::Environment(_) => Some(Target::EachPod),
-            Self::Redis(_) | Self::Log(_) | Self::LlmDouble(_) | Self::Sockets(_) | Self::Metric(_) => None,
+            Self::Redis(_)
+            | Self::Log(_)
+            | Self::LlmDouble(_)
+            | Self::Sockets(_)
+            | Self::Metric(_)
+            | Self::Cluster(_) => None,
         }
     }
 
@@ -80,6 +88,7 @@ impl Check {
     pub const fn needs(&self) -> Option<Need> {
         match self {
             Self::LlmDouble(_) => Some(Need::LlmDouble),
+            Self::Cluster(ClusterCheck::Registry) => Some(Need::Registry),
             Self::Http(_)
             | Self::Redis(_)
             | Self::Websocket(_)
@@ -88,7 +97,10 @@ impl Check {
             | Self::Environment(_)
             | Self::Log(_)
             | Self::Sockets(_)
-            | Self::Metric(_) => None,
+            | Self::Metric(_)
+            | Self::Cluster(ClusterCheck::NodesReady | ClusterCheck::NodesSchedulable | ClusterCheck::ApiServer) => {
+                None
+            }
         }
     }
 
@@ -103,7 +115,8 @@ impl Check {
             | Self::Question(_)
             | Self::Survival(_)
             | Self::Sockets(_)
-            | Self::Metric(_) => false,
+            | Self::Metric(_)
+            | Self::Cluster(_) => false,
         }
     }
 }
@@ -273,6 +286,20 @@ pub struct LogCheck {
 pub struct DoubleCheck {
     /// The counters that are summed up.
     pub counts: Vec<String>,
+}
+
+/// What of the cluster itself is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClusterCheck {
+    /// Every node says that it is ready.
+    NodesReady,
+    /// Pods may be scheduled to every node.
+    NodesSchedulable,
+    /// The API server says that it is ready; here no answer is a bad one.
+    ApiServer,
+    /// The local registry of a kind cluster answers.
+    Registry,
 }
 
 fn ok() -> u16 {

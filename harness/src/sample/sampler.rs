@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::cluster::ClusterLook;
 use super::door::Door;
 use super::double::DoubleLook;
 use super::environment::EnvironmentLook;
@@ -119,6 +120,7 @@ enum Look {
     Environment(Box<EnvironmentLook>),
     Log(Box<LogLook>),
     LlmDouble(Box<DoubleLook>),
+    Cluster(Box<ClusterLook>),
 }
 
 impl Look {
@@ -133,6 +135,7 @@ impl Look {
             Self::Environment(look) => look.look().await,
             Self::Log(look) => look.look().await,
             Self::LlmDouble(look) => look.look().await,
+            Self::Cluster(look) => look.look().await,
             Self::Metric(look) => look.look().await,
             Self::Sockets(look) => return look.look(),
         };
@@ -149,7 +152,8 @@ impl Look {
             | Self::Sockets(_)
             | Self::Environment(_)
             | Self::Log(_)
-            | Self::LlmDouble(_) => false,
+            | Self::LlmDouble(_)
+            | Self::Cluster(_) => false,
         }
     }
 }
@@ -323,6 +327,7 @@ impl Sampler {
                 let (door, path) = (self.api_door()?, control_path(&self.namespace));
                 Look::LlmDouble(Box::new(DoubleLook { door, path, counts: double.counts.clone() }))
             }
+            Check::Cluster(cluster) => Look::Cluster(Box::new(ClusterLook::new(self.api_door()?, *cluster))),
         })
     }
 

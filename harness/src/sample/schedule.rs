@@ -89,8 +89,8 @@ pub fn paces(plan: &Plan, pods: usize, rate: &Rate) -> Vec<Pace> {
 fn reach<'a>(plan: &'a Plan, check: &'a Check, pods: usize) -> Option<(&'a WorkloadRef, f64)> {
     let target = match check {
         Check::Redis(redis) => return Some((&redis.of, 1.0)),
-        // These ask the node, the double, and ourselves.
-        Check::Log(_) | Check::LlmDouble(_) | Check::Sockets(_) => return None,
+        // These ask the node, the double, ourselves, and the cluster.
+        Check::Log(_) | Check::LlmDouble(_) | Check::Sockets(_) | Check::Cluster(_) => return None,
         // Each look asks every pod.
         Check::Metric(_) => Some(Target::EachPod),
         Check::Http(_) | Check::Websocket(_) | Check::Question(_) | Check::Survival(_) | Check::Environment(_) => {

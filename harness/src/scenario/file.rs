@@ -168,6 +168,9 @@ struct VariantForm {
     /// What happens, in one line; the scenario's title where absent.
     #[serde(default)]
     title: Option<String>,
+    /// What the surroundings must have for this variant, beside what the file needs.
+    #[serde(default)]
+    needs: Vec<Need>,
     /// What stands between clients and the Service, where another than in the rest of the file.
     #[serde(default)]
     through: Option<ThroughForm>,
@@ -300,8 +303,10 @@ impl Reader<'_> {
             if !names.insert(variant.name.value.clone()) {
                 self.say(&variant.name, format!("variant `{}` stands twice", variant.name.value));
             }
-            if matches!(variant.fault.value, Fault::LlmDouble(_)) && !form.needs.contains(&Need::LlmDouble) {
-                self.say(&variant.fault, "the fault is one of the LLM's double: say `needs: [llm-double]`");
+            let mut needs = form.needs.clone();
+            needs.extend(variant.needs.iter().filter(|need| !form.needs.contains(need)));
+            if let Some(wrong) = rules::needs_are_wrong(&variant.fault.value, &needs, form.exclusive) {
+                self.say(&variant.fault, wrong);
             }
             let budget = self.budget(&variant);
             let through = variant.through.as_ref().map_or_else(|| through.clone(), |own| self.through(Some(own)));
@@ -322,7 +327,7 @@ impl Reader<'_> {
                 line,
                 suites: form.suites.clone(),
                 round: None,
-                needs: form.needs.clone(),
+                needs,
                 promise: form.promise.clone(),
                 workload: form.workload.clone(),
                 service: form.service.clone(),

@@ -14,12 +14,55 @@ use super::rules::checks_of;
 pub enum Need {
     /// A double of the LLM in the system's namespace, which plays a provider in trouble.
     LlmDouble,
+    /// Switches below `/debug` in the workload's pods, which only a stand-in has.
+    Debug,
+    /// Nodes that may be broken: a kind cluster, and on this machine the Docker engine that runs it.
+    Nodes,
+    /// A local registry beside such a cluster, which may be broken as well.
+    Registry,
+    /// NetworkPolicies in the cluster's API. Whether its network enforces them shows in the proof.
+    NetworkPolicy,
+    /// Chaos Mesh.
+    ChaosMesh,
+}
+
+impl Need {
+    /// Every one.
+    pub const ALL: [Self; 6] =
+        [Self::LlmDouble, Self::Debug, Self::Nodes, Self::Registry, Self::NetworkPolicy, Self::ChaosMesh];
+
+    /// How a scenario file names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LlmDouble => "llm-double",
+            Self::Debug => "debug",
+            Self::Nodes => "nodes",
+            Self::Registry => "registry",
+            Self::NetworkPolicy => "network-policy",
+            Self::ChaosMesh => "chaos-mesh",
+        }
+    }
+
+    /// Whether it is looked for in the system's namespace, and not in the cluster.
+    #[must_use]
+    pub fn is_of_namespace(self) -> bool {
+        match self {
+            Self::LlmDouble | Self::Debug => true,
+            Self::Nodes | Self::Registry | Self::NetworkPolicy | Self::ChaosMesh => false,
+        }
+    }
 }
 
 impl fmt::Display for Need {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::LlmDouble => "double of the LLM",
+            Self::Debug => "debug switches in its pods",
+            Self::Nodes => "nodes that may be broken, as those of a kind cluster on this machine",
+            Self::Registry => "local registry that may be stopped",
+            Self::NetworkPolicy => "NetworkPolicies",
+            Self::ChaosMesh => "Chaos Mesh",
         })
     }
 }

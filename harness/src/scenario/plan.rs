@@ -264,6 +264,8 @@ pub enum Proof {
     PodGone(WorkloadRef),
     /// A pod of the evidence that was ready is not, while it is neither gone nor terminating.
     PodNotReady(WorkloadRef),
+    /// A container of the workload ended, for this reason.
+    ContainerEnded(ContainerEnded),
     /// A sample of this check, sent after the fault, is bad.
     CheckFailed(CheckName),
     /// A sample of this check, sent after the fault, read another value than before it.
@@ -282,6 +284,16 @@ pub enum Proof {
     Grew(CheckName),
     /// One of these.
     AnyOf(Vec<Proof>),
+}
+
+/// A container that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ContainerEnded {
+    /// Whose.
+    pub of: WorkloadRef,
+    /// Why, as the pod's status tells it: `OOMKilled`, `Error`, `Completed`…
+    pub reason: String,
 }
 
 /// Sockets of the load that ended.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::needs::Need;
 use super::plan::{CheckName, Cost, LoadPlan, PlannedCheck, Proof, Through};
 use crate::duration;
 use crate::fault::Fault;
@@ -10,6 +11,9 @@ use crate::salted::is_variable;
 use crate::sample::schedule::COSTLY_SLOWDOWN;
 use crate::sample::{AnsweredBy, Check, MetricCheck, MetricRule};
 
+/// An API server that is away for longer finds nodes that it has not heard of for so long that
+/// it gives them up: 40 s in older versions.
+const AWAY_MAX: Duration = Duration::from_secs(30);
 /// A streak may have gaps of up to three intervals: `hold` must outlast one of them.
 const INTERVALS_IN_HOLD_MIN: u32 = 4;
 
@@ -39,7 +43,7 @@ pub(super) fn check_is_wrong(check: &Check, load: &LoadPlan) -> Option<String> {
             return double.counts.is_empty().then(|| "`counts` names no counter: their sum is always 0".to_owned());
         }
         Check::Redis(redis) if redis.port == 0 => return Some("no process listens at port 0".to_owned()),
-        Check::Redis(_) => return None,
+        Check::Redis(_) | Check::Cluster(_) => return None,
         Check::Sockets(_) if load.sockets == 0 => return Some("the load holds no `sockets` to look at".to_owned()),
         Check::Sockets(_) => return None,
         Check::Metric(metric) => {
@@ -106,6 +110,7 @@ pub(super) fn proof_is_wrong<'a>(
         | Proof::ContainerReplaced(_)
         | Proof::PodGone(_)
         | Proof::PodNotReady(_)
+        | Proof::ContainerEnded(_)
         | Proof::CheckFailed(_)
         | Proof::ValueChanged(_)
         | Proof::ValueChangedEverywhere(_)
@@ -130,10 +135,37 @@ pub(super) fn fault_is_wrong(fault: &Fault, through: &Through) -> Option<String>
             | Fault::RolloutRestart(_)
             | Fault::Annotate(_)
             | Fault::Secret(_)
-            | Fault::LlmDouble(_),
+            | Fault::LlmDouble(_)
+            | Fault::Leak(_)
+            | Fault::Node(_)
+            | Fault::Kubelet(_)
+            | Fault::Registry(_)
+            | Fault::Chaos(_),
             _,
         ) => None,
+        (Fault::ApiServer(fault), _) => {
+            let most = duration::text(AWAY_MAX);
+            (fault.lasts > AWAY_MAX).then(|| format!("without an API server for more than {most} nodes count as lost"))
+        }
+        (Fault::NetworkCut(cut), _) => {
+            (cut.from == cut.to).then(|| format!("`{}` cannot be cut off from itself", cut.from))
+        }
     }
+}
+
+/// What a scenario with such a fault must say beside it.
+pub(super) fn needs_are_wrong(fault: &Fault, needs: &[Need], exclusive: bool) -> Option<String> {
+    if let Some(need) = fault.needs().filter(|need| !needs.contains(need)) {
+        let name = need.name();
+        return Some(match need {
+            Need::LlmDouble => format!("the fault is one of the LLM's double: say `needs: [{name}]`"),
+            Need::Debug | Need::Nodes | Need::Registry | Need::NetworkPolicy | Need::ChaosMesh => {
+                format!("the fault is not possible everywhere: say `needs: [{name}]`")
+            }
+        });
+    }
+    let missing = fault.touches_neighbours() && !exclusive;
+    missing.then(|| "the fault is felt in every namespace of the cluster: say `exclusive: true`".to_owned())
 }
 
 /// A path as it stands in a request.
@@ -177,6 +209,7 @@ pub(super) fn checks_of(proof: &Proof) -> Vec<&CheckName> {
         | Proof::ContainerReplaced(_)
         | Proof::PodGone(_)
         | Proof::PodNotReady(_)
+        | Proof::ContainerEnded(_)
         | Proof::SocketsClosed(_) => Vec::new(),
     }
 }
@@ -189,6 +222,7 @@ pub(super) fn has_empty_choice(proof: &Proof) -> bool {
         | Proof::ContainerReplaced(_)
         | Proof::PodGone(_)
         | Proof::PodNotReady(_)
+        | Proof::ContainerEnded(_)
         | Proof::CheckFailed(_)
         | Proof::ValueChanged(_)
         | Proof::ValueChangedEverywhere(_)

@@ -1,7 +1,7 @@
 //! Scenarios from beginning to end.
 
 use harness::event::{Ended, Phase, What};
-use harness::fault::{Annotate, Fault};
+use harness::fault::{Annotate, ApiServer, Fault, NodeChoice, NodeDeed, NodeFault};
 use harness::outcome::Recovery;
 use harness::proxy::{Of, Trick};
 use harness::scenario::plan::{Budget, CheckName, Plan, Proof, Symptom};
@@ -53,6 +53,53 @@ async fn a_fault_that_has_no_workload_is_told_and_healed_like_any_other() {
         });
         assert!(healed.as_ref().is_some_and(|facts| facts.starts_with(&format!("undid {named}"))), "{healed:?}");
     }
+}
+
+/// Pods are asked through the API server: while it is away nobody can say how they are.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_makes_samples_missing_and_never_bad() {
+    let away = |away: u64, service: Option<u64>| {
+        let unseen = |of: Whom| outage(of, Mode::Unseen, 0, Until::After(seconds(away)));
+        let mut outages = vec![outage(Whom::Redis, Mode::Refuses, 0, Until::After(seconds(away)))];
+        outages.extend((0..3).map(|place| unseen(Whom::Pod(place))));
+        outages.extend(service.map(|end| outage(Whom::Service, Mode::Refuses, 0, Until::After(seconds(end)))));
+        Script { effect_after: Some(millis(5)), outages, ..Script::default() }
+    };
+    let plan = |through_service_alone: bool| {
+        let mut plan = Plan {
+            fault: Fault::ApiServer(ApiServer { lasts: seconds(20) }),
+            proof: vec![Proof::CheckFailed(CheckName("redis".to_owned()))],
+            symptom: Symptom::Optional,
+            ..plan()
+        };
+        plan.checks.retain(|check| !through_service_alone || check.name.0 != "pods");
+        plan
+    };
+    for (name, plan, script, expect) in [
+        ("users feel nothing", plan(true), away(20, None), "pass"),
+        ("users feel it for a while", plan(true), away(20, Some(10)), "pass"),
+        ("users feel it for too long", plan(true), away(20, Some(40)), "fail"),
+        ("pods are seen again within the budget", plan(false), away(20, None), "pass"),
+        ("pods are not seen again within the budget", plan(false), away(50, None), "inconclusive"),
+    ] {
+        let ran = run(plan, script).await;
+        assert_eq!(ran.verdict().word(), expect, "{name}: {}", ran.verdict());
+        assert_eq!(*ran.ended(), Ended::Completed, "{name}");
+        assert!(ran.system.broken().is_empty(), "{name}");
+        let pods = ran.outcome().checks().find(|(check, _)| check.0 == "pods").map(|(_, tally)| tally.bad);
+        assert!(pods.is_none_or(|bad| bad == 0), "{name}: {pods:?} samples of pods are bad");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_given_the_time_in_which_a_cluster_misses_it() {
+    let fault = Fault::Node(NodeFault { of: NodeChoice::AnyWorker, does: NodeDeed::Stop });
+    let long = Plan { fault, budget: Budget { max: seconds(600), ..plan().budget }, ..plan() };
+    let ran = run(long, Script { effect_after: None, ..killed() }).await;
+    let sent = ran.at(|what| matches!(what, What::FaultSent)).unwrap();
+    let healed = ran.at(|what| matches!(what, What::HealSent)).unwrap();
+    assert_eq!(healed.since(sent).as_secs(), 80);
+    assert_eq!(ran.verdict().word(), "inconclusive");
 }
 
 #[tokio::test(start_paused = true)]

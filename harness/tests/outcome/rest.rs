@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use harness::event::{Baseline, Ended, Event, LoadSecond, Phase, PodFacts, Sample, Seen, What};
-use harness::scenario::plan::{CheckName, Plan, Proof, ScenarioId};
+use harness::scenario::plan::{CheckName, ContainerEnded, Plan, Proof, ScenarioId};
 
 use crate::support::*;
 
@@ -96,6 +96,25 @@ fn proof_by_pods() {
     proof("it restarted before the fault", rule(), None, |run| {
         seen(run, 990, restarted());
         seen(run, 1_200, restarted());
+    });
+
+    let rule = || Proof::ContainerEnded(ContainerEnded { of: redis(), reason: "OOMKilled".to_owned() });
+    let ended = |reason: &str| PodFacts { ended: Some(reason.to_owned()), ..pod("redis-0", false) };
+    proof("its container ended so", rule(), Some(1_200), |run| seen(run, 1_200, ended("OOMKilled")));
+    proof("it ended in another way", rule(), None, |run| seen(run, 1_200, ended("Error")));
+    proof("a new pod's container ended so", rule(), Some(1_200), |run| {
+        seen(run, 1_200, PodFacts { uid: "uid-new".to_owned(), ..ended("OOMKilled") });
+    });
+    proof("one of another workload", rule(), None, |run| {
+        seen(run, 1_200, PodFacts { ended: Some("OOMKilled".to_owned()), ..pod("a", true) });
+    });
+    proof("it ended so before the fault", rule(), None, |run| {
+        seen(run, 990, ended("OOMKilled"));
+        seen(run, 1_200, ended("OOMKilled"));
+    });
+    proof("it ended so before the fault, and once more", rule(), Some(1_200), |run| {
+        seen(run, 990, ended("OOMKilled"));
+        seen(run, 1_200, PodFacts { restarts: 1, ..ended("OOMKilled") });
     });
 
     let rule = || Proof::PodReplaced(redis());

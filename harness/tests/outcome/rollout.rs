@@ -123,6 +123,7 @@ fn a_lost_request_is_told_with_the_pods_that_were_ending() {
         container_ids: Vec::new(),
         restarts: 0,
         reason: None,
+        ended: None,
     };
     let mut told = Told::good();
     let lost = LostRequest { intended: at(4_000), fresh: true, reason: "reset".to_owned() };

@@ -113,6 +113,7 @@ pub(crate) fn pod(name: &str, ready: bool) -> PodFacts {
         container_ids: vec![format!("container-{name}-0")],
         restarts: 0,
         reason: None,
+        ended: None,
     }
 }
 

@@ -246,6 +246,7 @@ fn pod(name: &str) -> PodFacts {
         container_ids: vec![format!("container-{name}")],
         restarts: 0,
         reason: None,
+        ended: None,
     }
 }
 

@@ -79,6 +79,7 @@ pub(crate) fn pod(name: &str, of: WorkloadRef) -> PodFacts {
         container_ids: Vec::new(),
         restarts: 0,
         reason: None,
+        ended: None,
     }
 }
 

@@ -7,7 +7,7 @@ use super::frame::{Frame, Look};
 use super::{Row, Shade, Timeline, Told};
 use crate::event::{Event, LoadSecond, Offset, PodFacts, Sample, Subject, What};
 use crate::outcome::{Kind, kind};
-use crate::sample::Check;
+use crate::sample::{Check, ClusterCheck};
 use crate::scenario::plan::{CheckName, Plan, PlannedCheck, Role, WorkloadRef};
 
 /// How much of the time after the fault is drawn before it.
@@ -265,6 +265,9 @@ fn asked_elsewhere(planned: &PlannedCheck) -> Option<(CheckName, String)> {
         Check::LlmDouble(_) => "The LLM's double".to_owned(),
         Check::Sockets(_) => "Our own sockets".to_owned(),
         Check::Metric(metric) => format!("Metric {}", metric.name),
+        Check::Cluster(ClusterCheck::NodesReady | ClusterCheck::NodesSchedulable) => "Nodes".to_owned(),
+        Check::Cluster(ClusterCheck::ApiServer) => "API server".to_owned(),
+        Check::Cluster(ClusterCheck::Registry) => "Registry".to_owned(),
         Check::Http(_) | Check::Websocket(_) | Check::Question(_) | Check::Survival(_) | Check::Environment(_) => {
             return None;
         }

@@ -70,5 +70,6 @@ pub(super) fn pod(restarts: u32) -> PodFacts {
         container_ids: vec!["truth".to_owned()],
         restarts,
         reason: None,
+        ended: None,
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::secret;
 use crate::cluster::{Cluster, objects};
 use crate::double::{self, Answers};
-use crate::fault::workload;
+use crate::fault::{network_cut, registry, workload};
 use crate::pipeline::undo;
 use crate::runbook::command::{Action, Command};
 use crate::scenario::object::ObjectRef;
@@ -43,6 +43,12 @@ pub(super) async fn carry_out(cluster: &Cluster, run: &str, command: &Command) -
         // The rehearsal is the provider, so it is the rehearsal that comes back.
         Action::ProviderAnswersAgain => {
             double::switch(cluster, Answers::Ok).await.map(|()| "the LLM's double answers as it should".to_owned())
+        }
+        Action::RegistryAnswersAgain => {
+            registry::answers_again(cluster).await.map(|()| "the registry is started".to_owned())
+        }
+        Action::NetworkIsWholeAgain => {
+            network_cut::is_whole_again(cluster).await.map(|()| "no policy of a fault is left".to_owned())
         }
     }
 }

@@ -210,7 +210,8 @@ fn cheapest_path(plan: &Plan) -> Option<String> {
         | Check::Log(_)
         | Check::LlmDouble(_)
         | Check::Sockets(_)
-        | Check::Metric(_) => None,
+        | Check::Metric(_)
+        | Check::Cluster(_) => None,
     });
     http.min_by_key(|(cost, _)| *cost != Cost::Low).map(|(_, path)| path.clone())
 }

@@ -99,6 +99,8 @@ pub enum Mode {
     Refuses,
     /// Answers when the outage is over.
     Hangs,
+    /// Cannot be asked: the way to it is gone, as the API server is on the way to a pod.
+    Unseen,
 }
 
 /// When an outage ends.

@@ -268,6 +268,7 @@ async fn answer(clock: RunClock, mut world: watch::Receiver<World>, who: Whom, t
         match down {
             None => break,
             Some(Mode::Refuses) => return Err(Failure::Theirs("refused".to_owned())),
+            Some(Mode::Unseen) => return Err(Failure::Ours("connect the API server: refused".to_owned())),
             Some(Mode::Hangs) => tokio::select! {
                 biased;
                 () = sleep_until(clock.instant(end.unwrap_or_default())), if end.is_some() => {}

@@ -1,12 +1,15 @@
 //! What is so at a moment of the script: pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::{Mode, Operation, Outage, PodFate, Script, Until, Whom};
 use crate::double::{Answers, workload};
 use crate::event::{Offset, PodFacts, Subject};
-use crate::fault::{DoubleReceipt, Fault, Receipt, SecretReceipt};
+use crate::fault::{
+    ApiServerReceipt, ChaosReceipt, DoubleReceipt, Fault, KubeletReceipt, LeakReceipt, NetworkCutReceipt, NodeReceipt,
+    Receipt, RegistryReceipt, SecretReceipt,
+};
 use crate::scenario::plan::{Plan, WorkloadRef};
 
 /// One call that was made.
@@ -148,9 +151,13 @@ fn pod(workload: &WorkloadRef, place: u32, generation: u32) -> PodFacts {
         container_ids: vec![format!("{name}-{generation}")],
         restarts: 0,
         reason: None,
+        ended: None,
         name,
     }
 }
+
+/// The only node of the script.
+const NODE: &str = "node";
 
 /// What preparing a fault finds.
 pub(super) fn receipt(fault: &Fault) -> Receipt {
@@ -206,5 +213,50 @@ pub(super) fn receipt(fault: &Fault) -> Receipt {
             value_before: None,
             value_fault: annotate.value.clone(),
         },
+        Fault::Leak(leak) => {
+            let pod = pod(&leak.of, 0, 0);
+            let container_id = pod.container_ids.concat();
+            Receipt::Leak(LeakReceipt { namespace, pod: pod.name, container_id, port: leak.port, of: leak.of.clone() })
+        }
+        Fault::Node(node) => Receipt::Node(NodeReceipt {
+            node: NODE.to_owned(),
+            container: NODE.to_owned(),
+            does: node.does,
+            was_unschedulable: false,
+            namespace,
+            workloads: Vec::new(),
+        }),
+        Fault::Kubelet(_) => Receipt::Kubelet(KubeletReceipt {
+            node: NODE.to_owned(),
+            container: NODE.to_owned(),
+            namespace,
+            workloads: Vec::new(),
+        }),
+        Fault::ApiServer(away) => Receipt::ApiServer(ApiServerReceipt {
+            nodes: vec![(NODE.to_owned(), NODE.to_owned())],
+            aside: "aside".to_owned(),
+            lasts: away.lasts,
+        }),
+        Fault::Registry(registry) => Receipt::Registry(RegistryReceipt {
+            address: "localhost:5001".to_owned(),
+            container: "registry".to_owned(),
+            namespace,
+            during: registry.during.clone(),
+            policies: Vec::new(),
+        }),
+        Fault::NetworkCut(cut) => Receipt::NetworkCut(NetworkCutReceipt {
+            namespace,
+            policy: "cut".to_owned(),
+            from: cut.from.clone(),
+            from_labels: BTreeMap::new(),
+            to: cut.to.clone(),
+            to_labels: BTreeMap::new(),
+        }),
+        Fault::Chaos(chaos) => Receipt::Chaos(ChaosReceipt {
+            namespace,
+            kind: chaos.kind,
+            name: "chaos".to_owned(),
+            spec: chaos.spec.clone(),
+        }),
     }
 }
