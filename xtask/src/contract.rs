@@ -57,7 +57,7 @@ pub(crate) fn contract(command: &Contract, shared: &Shared) -> anyhow::Result<Ex
 
 fn hold(command: &Contract, kubeconfig: Option<&PathBuf>, image: &str) -> anyhow::Result<ExitCode> {
     let mut contracts = develop::program();
-    contracts.args(["run", "--quiet", "--package", "contract", "--", "--image", image]);
+    contracts.args(["run", "--quiet", "--bin", "contract", "--", "--image", image]);
     for (flag, value) in [("--kubeconfig", kubeconfig.map(|file| file.display().to_string()))]
         .into_iter()
         .chain([("--context", command.context.clone())])
