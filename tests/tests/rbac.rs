@@ -13,7 +13,7 @@ use serde_json::Value;
 
 const NAMESPACE: &str = "hsc-jit";
 /// What breaks and mends in different ways, where no node is needed.
-const VARIANTS: [&str; 3] = ["redis-lost/deleted", "redis-lost/gone", "llm-key-bad/wrong"];
+const VARIANTS: [&str; 2] = ["redis-lost/deleted", "redis-lost/gone"];
 
 /// What may be asked without being granted: where it is refused, another way is taken.
 fn is_optional(call: &Call) -> bool {
@@ -58,7 +58,7 @@ fn a_rehearsal_asks_for_what_it_is_granted_and_for_all_of_it() {
     place.run([&["run", "--yes"], &VARIANTS[..], &rented.arguments()[..]].concat()).expect_code(0);
     // Where a scenario does not pass, more is read: the bundle.
     let no_bite = project().join("tests/scenarios/no-bite");
-    let no_bite = ["run", "--yes", "--suite", "no-bite", "--scenarios", no_bite.to_str().unwrap()];
+    let no_bite = ["run", "--yes", "no-bite/gone", "--scenarios", no_bite.to_str().unwrap()];
     place.run([&no_bite[..], &rented.arguments()[..]].concat()).expect_code(3);
 
     let printed = place.run([&["rbac", "--output", "json"], &VARIANTS[..]].concat()).expect_code(0).stdout;
