@@ -13,7 +13,7 @@ use crate::release::{IMAGES, with_stages};
 use crate::{Shared, develop};
 
 /// The image whose shell the contracts use.
-const IMAGE: &str = "hsc-jit-backend";
+pub(crate) const IMAGE: &str = "hsc-jit-backend";
 
 /// Check that a cluster behaves as the harness and the runbook rely on.
 #[derive(Debug, clap::Args)]

@@ -11,6 +11,7 @@ mod contract;
 mod develop;
 mod display;
 mod doctor;
+mod e2e;
 mod fail;
 mod gate;
 mod heal;
@@ -96,6 +97,8 @@ enum Command {
     Cluster(cluster::Cluster),
     /// Check that a cluster behaves as the harness and the runbook rely on.
     Contract(contract::Contract),
+    /// A cluster, the gate and the contracts on it, and the cluster away again.
+    E2e(e2e::EndToEnd),
     /// Say what this machine lacks.
     Doctor,
     /// Format, lints and every test: what CI runs.
@@ -145,6 +148,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Command::Report(command) => report::report(command, shared),
         Command::Cluster(command) => cluster::cluster(command, shared),
         Command::Contract(command) => contract::contract(command, shared),
+        Command::E2e(command) => e2e::end_to_end(command, shared),
         Command::Doctor => doctor::doctor(shared),
         Command::Test(command) => develop::test(command, shared),
         Command::Bench(command) => bench::bench(command),
