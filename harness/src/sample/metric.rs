@@ -67,7 +67,8 @@ impl MetricLook {
                 Err(failure @ Failure::Ours(_)) => return Err(failure),
             }
         }
-        let sum: f64 = read.iter().map(|(_, value)| value).sum();
+        // Not `sum`, which makes -0 of nothing.
+        let sum = read.iter().fold(0.0, |sum, (_, value)| sum + value);
         Ok(Some(match self.check.rule {
             MetricRule::Any => sum.to_string(),
             MetricRule::Increase => self.increase().read(from, &read).to_string(),

@@ -149,12 +149,14 @@ impl Sampling {
     /// Samples until one is like that; it is the last of them.
     pub(crate) async fn until(&mut self, is: impl Fn(&Sample) -> bool) -> Vec<Sample> {
         let mut samples = Vec::new();
-        loop {
-            samples.push(self.next().await);
-            if samples.last().is_some_and(&is) {
-                return samples;
+        let looking = async {
+            while !samples.last().is_some_and(&is) {
+                samples.push(self.next().await);
             }
-        }
+        };
+        let found = tokio::time::timeout(PATIENCE, looking).await;
+        assert!(found.is_ok(), "no such sample within {PATIENCE:?}; the last one: {:?}", samples.last());
+        samples
     }
 
     /// Ends it; how punctual it was, and what it still recorded.
